@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+/** The command: one file per sub-command beside this one. */
+import { Command, CommanderError } from 'commander'
+import { CliError, EXIT_USAGE, note } from './common.ts'
+
+const program = new Command('iomm')
+  .description('An IOMMU with shared virtual addressing: run it, read it, and look inside a real one.')
+  .version('0.1.0')
+  .showHelpAfterError('(run with --help for examples)')
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
+  )
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CliError) {
+    note(`iomm: ${error.message}`)
+    process.exitCode = error.exitCode
+  } else if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE
+  } else throw error
+}

@@ -1,0 +1,183 @@
+/** Every leaf of a space, in input order, by the same `classify` that the walker uses. Hostile tables cost at most the budget. */
+import type { WordMemory } from '../../base/memory.ts'
+import { ALL_RIGHTS, UR } from '../../base/types.ts'
+import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, TOP_ONES, TOP_SIGN } from './format.ts'
+import {
+  classify,
+  ENTRY_ABSENT,
+  ENTRY_LEAF,
+  ENTRY_RESERVED,
+  ENTRY_TABLE,
+  leafLog2,
+  leafRights,
+  outputOf,
+  tableRights,
+  WALK_OK,
+  Walker,
+} from './walker.ts'
+
+/** What an enumeration reports. Addresses are doubles relative to bit 63:0 as documented; see `baseOf` for inputs of the upper half. */
+export interface LeafVisitor {
+  /**
+   * A leaf. `input` is the input address below `inputBits` (add `baseOf(space, input)`), `output` its output address (intermediate under
+   * a stage 2), `log2` its size, `rights` what all levels allow, `pa` where the entry lies, `hi`/`lo` its words.
+   */
+  leaf(input: number, output: number, log2: number, rights: number, depth: number, pa: number, hi: number, lo: number): void
+  /** A table was entered: where it lies, its depth, and the first input that it covers. */
+  table?(pa: number, depth: number, input: number): void
+  /** Something that a walk would fault on: a reserved encoding, an address out of range, a table where nothing answers. */
+  broken?(input: number, depth: number, pa: number, hi: number, lo: number, why: string): void
+}
+
+/** How an enumeration ended. */
+export interface EnumerateResult {
+  readonly tables: number
+  readonly leaves: number
+  /** False when the budget ran out: there may be more. */
+  readonly complete: boolean
+}
+
+/** At most so many tables are read by default: 1 GiB of tables. */
+export const DEFAULT_TABLE_BUDGET = 1 << 18
+
+/** What to add to an input below 2^inputBits to get the 64-bit address that a device uses. */
+export function baseOf(space: PtSpace, input: number): bigint {
+  const ones = (1n << 64n) - (1n << BigInt(space.inputBits))
+  if (space.top === TOP_ONES) return ones
+  return space.top === TOP_SIGN && input >= 2 ** (space.inputBits - 1) ? ones : 0n
+}
+
+/** Visits every leaf of a space. */
+export function enumerate(
+  memory: WordMemory,
+  space: PtSpace,
+  visitor: LeafVisitor,
+  tableBudget = DEFAULT_TABLE_BUDGET,
+): EnumerateResult {
+  const walk = new Enumeration(memory, space, visitor, tableBudget)
+  if (space.root < space.outputLimit) walk.table(space.root, space.topDepth, 0, ALL_RIGHTS)
+  else visitor.broken?.(0, space.topDepth, space.root, 0, 0, 'the root is beyond the output size')
+  return { tables: walk.tables, leaves: walk.leaves, complete: walk.complete }
+}
+
+class Enumeration {
+  tables = 0
+  leaves = 0
+  complete = true
+  readonly #memory: WordMemory
+  readonly #space: PtSpace
+  readonly #visitor: LeafVisitor
+  #budget: number
+  readonly #outer: Walker | null
+
+  constructor(memory: WordMemory, space: PtSpace, visitor: LeafVisitor, budget: number) {
+    this.#memory = memory
+    this.#space = space
+    this.#visitor = visitor
+    this.#budget = budget
+    this.#outer = space.stage2 === null ? null : new Walker(memory, 2)
+  }
+
+  /** Reads one table, a page at a time (a concatenated top table has several). */
+  table(table: number, depth: number, input: number, limit: number): void {
+    const space = this.#space
+    const format = space.format
+    if (--this.#budget < 0) {
+      this.complete = false
+      return
+    }
+    this.tables++
+    this.#visitor.table?.(table, depth, input)
+    const shift = coverLog2(format, depth)
+    const bits = depth === space.topDepth ? space.inputBits - shift : format.indexBits
+    const step = 2 ** shift
+    const entries = 2 ** bits
+    for (let first = 0; first < entries; first += 512) {
+      const pa = this.#physical(table + first * 8)
+      const start = pa < 0 ? -1 : this.#memory.index(pa)
+      if (start < 0) {
+        this.#visitor.broken?.(
+          input + first * step,
+          depth,
+          pa < 0 ? table + first * 8 : pa,
+          0,
+          0,
+          'nothing answers at this table',
+        )
+        continue
+      }
+      const count = Math.min(512, entries - first)
+      for (let slot = 0; slot < count; slot++) {
+        // Loads of other tables may have moved the storage: read through the memory each time.
+        const words = this.#memory.words
+        const at = start + slot * 2
+        let lo = words[at]!
+        let hi = words[at + 1]!
+        if ((lo | hi) === 0) continue
+        if (space.bigEndian) {
+          const swapped = swap(hi)
+          hi = swap(lo)
+          lo = swapped
+        }
+        const kind = classify(format, depth, hi, lo)
+        if (kind === ENTRY_ABSENT) continue
+        this.#entry(kind, depth, input + (first + slot) * step, limit, pa + slot * 8, hi, lo, shift)
+        if (!this.complete) return
+      }
+    }
+  }
+
+  #entry(kind: number, depth: number, input: number, limit: number, pa: number, hi: number, lo: number, shift: number): void {
+    const space = this.#space
+    const format = space.format
+    if (kind === ENTRY_RESERVED) {
+      this.#visitor.broken?.(input, depth, pa, hi, lo, 'reserved encoding')
+      return
+    }
+    const output = outputOf(format, hi, lo)
+    if (output >= space.outputLimit) {
+      this.#visitor.broken?.(input, depth, pa, hi, lo, 'address beyond the output size')
+      return
+    }
+    if (kind === ENTRY_TABLE) {
+      const next = format.leafRule === LEAF_BY_NEXT_LEVEL ? ((lo >>> 9) & 7) - 1 : depth - 1
+      this.table(output, next, input, limit & tableRights(space, hi, lo))
+      return
+    }
+    const log2 = format.large === 0 ? shift : leafLog2(format, depth, hi, lo)
+    const size = 2 ** log2
+    const start = output - (output % size)
+    if (log2 < 0 || (format.misalignedFaults && log2 === shift && start !== output)) {
+      this.#visitor.broken?.(input, depth, pa, hi, lo, log2 < 0 ? 'reserved size' : 'output not aligned to its size')
+      return
+    }
+    this.leaves++
+    const rights = space.fix[leafRights(space, hi, lo) & limit]!
+    if (log2 === shift) {
+      this.#visitor.leaf(input, start, log2, rights, depth, pa, hi, lo)
+      return
+    }
+    // A leaf larger than its depth is repeated in each entry that it covers: each entry maps its own part.
+    const part = 2 ** Math.min(shift, log2)
+    this.#visitor.leaf(input, start + (input % size), Math.log2(part), rights, depth, pa, hi, lo)
+  }
+
+  #physical(address: number): number {
+    const outer = this.#outer
+    if (outer === null) return address
+    const status = outer.walk(this.#space.stage2!, (address / 4294967296) | 0, address | 0, UR, false)
+    return status === WALK_OK ? (outer.outHi >>> 0) * 4294967296 + (outer.outLo >>> 0) : -1
+  }
+}
+
+function swap(value: number): number {
+  return (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24)
+}
+
+/** ENTRY_… as people read it. */
+export const ENTRY_NAMES: Record<number, string> = {
+  [ENTRY_ABSENT]: 'invalid',
+  [ENTRY_TABLE]: 'table',
+  [ENTRY_LEAF]: 'leaf',
+  [ENTRY_RESERVED]: 'reserved',
+}

@@ -1,0 +1,179 @@
+/** The shared test suite of page-table formats: every format brings its configurations and runs all of it. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { doubleHi, doubleLo, toDouble } from '../../base/u64.ts'
+import { PhysicalMemory } from '../../memory/physical.ts'
+import { enumerate } from './enumerate.ts'
+import { coverLog2, type PtFormat, type PtSpace, ptSpace } from './format.ts'
+import { MapError, newRoot, PageTable, rightsIndex } from './mapper.ts'
+import { WALK_NOT_PRESENT, WALK_OK, WALK_PERMISSION, Walker } from './walker.ts'
+
+export interface SuiteConfiguration {
+  readonly name: string
+  readonly format: PtFormat
+  readonly topDepth: number
+  readonly inputBits: number
+  /** 2^(output address size). */
+  readonly outputLimit: number
+}
+
+const RAM = { start: 0x4000_0000, end: 0x8000_0000 }
+
+interface Built {
+  memory: PhysicalMemory
+  space: PtSpace
+  table: PageTable
+}
+
+function build(config: SuiteConfiguration): Built {
+  const memory = new PhysicalMemory([RAM])
+  const { format, topDepth, inputBits, outputLimit } = config
+  const root = newRoot(memory, { format, topDepth, inputBits })
+  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit })
+  return { memory, space, table: new PageTable(memory, memory, space) }
+}
+
+/** The rights that the format really gives when `rights` are asked for. */
+export function grantedRights(format: PtFormat, rights: number): number {
+  return format.leafRights.rights[rightsIndex(format.leafRights, rights)]!
+}
+
+/** Runs the suite over these configurations. */
+export function runPtSuite(configurations: readonly SuiteConfiguration[]): void {
+  for (const config of configurations) describe(config.name, () => suite(config))
+}
+
+function suite(config: SuiteConfiguration): void {
+  const page = 2 ** config.format.granuleLog2
+  const inputPages = 2 ** config.inputBits / page
+  /** A few places around which maps happen, so that operations meet. */
+  const places = [0, inputPages / 2, inputPages - 600].map((place) => Math.max(0, Math.floor(place / 512) * 512))
+  const operation = fc.record({
+    kind: fc.constantFrom('map', 'map', 'unmap'),
+    place: fc.constantFrom(...places),
+    offset: fc.nat(Math.min(520, inputPages - 1)),
+    pages: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constant(512)),
+    output: fc.integer({ min: 0, max: 2 ** 40 - 1 }),
+    rights: fc.constantFrom(0b001001, 0b011011, 0b010010, 0b001000, 0b011111, 0b111111),
+  })
+
+  it('walks back what random maps and unmaps left, and enumerates exactly that', () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 12 }), (operations) => {
+        const { memory, space, table } = build(config)
+        const expected = new Map<number, { pa: number; rights: number }>()
+        for (const { kind, place, offset, pages, output, rights } of operations) {
+          const first = Math.min(place + offset, inputPages - pages)
+          if (first < 0) continue
+          const range = Array.from({ length: pages }, (_, index) => first + index)
+          if (kind === 'map') {
+            // An output aligned like the input lets large leaves be used.
+            const pa = ((output % (config.outputLimit / page / 512)) * 512 + (first % 512)) * page
+            if (pa + pages * page > config.outputLimit) continue
+            if (rightsIndex(config.format.leafRights, rights) < 0) {
+              expect(() => table.map(first * page, pa, pages * page, rights)).toThrow(MapError)
+            } else if (range.some((at) => expected.has(at))) {
+              expect(() => table.map(first * page, pa, pages * page, rights)).toThrow('is mapped already')
+            } else {
+              table.map(first * page, pa, pages * page, rights)
+              range.forEach((at, index) => {
+                expected.set(at, { pa: pa + index * page, rights: grantedRights(config.format, rights) })
+              })
+            }
+          } else {
+            const mapped = range.filter((at) => expected.delete(at)).length
+            const { bytes, freed } = table.unmap(first * page, pages * page)
+            expect(bytes).toBe(mapped * page)
+            for (const gone of freed) memory.free(gone.pa, gone.bytes)
+          }
+        }
+        const walker = new Walker(memory)
+        for (const [at, { pa, rights }] of expected) {
+          const input = at * page
+          const status = walker.walk(space, doubleHi(input), doubleLo(input) | 0x123, 0, false)
+          // One expectation for all three: expectations are slow, and there are thousands of pages.
+          if (status !== WALK_OK || toDouble(walker.outHi, walker.outLo) !== pa + 0x123 || walker.rights !== rights)
+            expect({ input, status, out: toDouble(walker.outHi, walker.outLo), rights: walker.rights }).toEqual({
+              input,
+              status: WALK_OK,
+              out: pa + 0x123,
+              rights,
+            })
+        }
+        const seen = new Map<number, { pa: number; rights: number }>()
+        const result = enumerate(memory, space, {
+          leaf(input, output, log2, rights) {
+            for (let done = 0; done < 2 ** log2; done += page) seen.set((input + done) / page, { pa: output + done, rights })
+          },
+        })
+        expect(result.complete).toBe(true)
+        const text = (map: typeof seen) =>
+          JSON.stringify([...map].sort(([a], [b]) => a - b).map(([at, { pa, rights }]) => [at, pa, rights]))
+        expect(text(seen)).toBe(text(expected))
+        expect(table.destroy()).toBe(expected.size > 0)
+        expect(table.tables).toBe(0)
+      }),
+      { numRuns: 25 },
+    )
+  })
+
+  it('permits exactly what a leaf allows, by privilege', () => {
+    for (const rights of new Set(config.format.leafRights.rights)) {
+      const { memory, space, table } = build(config)
+      table.map(0, 0, page, rights)
+      const walker = new Walker(memory)
+      for (let bit = 1; bit <= 32; bit <<= 1) {
+        const granted = (grantedRights(config.format, rights) & bit) !== 0
+        // A format may have no way to be present without rights.
+        const refused = rights === 0 ? [WALK_PERMISSION, WALK_NOT_PRESENT] : [WALK_PERMISSION]
+        const status = walker.walk(space, 0, 0, bit, false)
+        if (granted) expect(status).toBe(WALK_OK)
+        else expect(refused).toContain(status)
+      }
+    }
+  })
+
+  it('uses a leaf at every depth that allows one, and maps its first and last byte', () => {
+    for (let depth = 0; depth <= config.topDepth; depth++) {
+      if (((config.format.leafDepths >>> depth) & 1) === 0) continue
+      const log2 = coverLog2(config.format, depth)
+      const size = 2 ** log2
+      if (size > 2 ** config.inputBits || size * 2 > config.outputLimit) continue
+      const { memory, space, table } = build(config)
+      const input = 2 ** config.inputBits - size
+      table.map(input, size, size, 0b011011)
+      expect(table.tables).toBe(config.topDepth - depth)
+      const walker = new Walker(memory)
+      for (const offset of [0, size - 1]) {
+        expect(walker.walk(space, doubleHi(input), doubleLo(input + offset), 1, false)).toBe(WALK_OK)
+        const out = BigInt(walker.outHi >>> 0) * 4294967296n + BigInt(walker.outLo >>> 0)
+        const high = doubleHi(input + offset)
+        walker.walk(space, high, doubleLo(input + offset), 1, false)
+        expect(out & (BigInt(size) - 1n) & 0xffffffffn).toBe(BigInt(offset) & 0xffffffffn)
+        expect(walker.sizeLog2).toBe(log2)
+      }
+    }
+  })
+
+  it('never crashes or hangs on random table bytes', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(511), fc.bigInt({ min: 0n, max: (1n << 64n) - 1n })), { maxLength: 40 }),
+        fc.nat(),
+        (entries, seed) => {
+          const { memory, space } = build(config)
+          for (const [slot, value] of entries) {
+            // Half of the pointers lead back into the root, so that tables are shared and cyclic.
+            const word = seed & 1 ? (value & 0xfff0_0000_0000_0fffn) | BigInt(space.root) : value
+            memory.write64(space.root + slot * 8, word)
+          }
+          const walker = new Walker(memory)
+          for (const [slot, value] of entries) walker.walk(space, Number(value >> 40n) | 0, slot << 20, 1 << (seed % 6), true)
+          const result = enumerate(memory, space, { leaf() {} }, 2000)
+          expect(result.tables).toBeLessThanOrEqual(2000)
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+}

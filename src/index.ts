@@ -1,0 +1,4 @@
+/** The library. */
+export * from './base/hex.ts'
+export * from './base/layout.ts'
+export * from './base/types.ts'

@@ -1,0 +1,2 @@
+/** Reading machines from files (Node only). */
+export {}
