@@ -6,9 +6,15 @@
  * So: give the bits that the present entry ignores their new values, switch with one 64-bit word, then clear what the new entry ignores.
  * Where the used bits of more than one word differ there is no such word, and the entry is made invalid first.
  */
+import { getBits } from '../../base/layout.ts'
 
-/** Which bits of an entry the hardware looks at, as a mask of the same length. May depend only on bits that the mask contains. */
-export type UsedBits = (entry: Uint32Array) => Uint32Array
+/** What the algorithm must know of a structure. */
+export interface EntryKind {
+  /** Bit of V, within the first 64-bit word. */
+  readonly validBit: number
+  /** Which bits of an entry the hardware looks at, as a mask of the same length. May depend only on bits that the mask contains. */
+  used(entry: Uint32Array): Uint32Array
+}
 
 /** A 64-bit word to store: its index in the entry, its halves. */
 export interface WordStore {
@@ -27,15 +33,17 @@ export interface UpdatePlan {
 }
 
 /**
- * The stores that turn `current` into `target`. Bit 0 of both is V. Both have the same length, a multiple of two words.
+ * The stores that turn `current` into `target`. Both have the same length, a multiple of two words.
  * @throws RangeError when `target` sets a bit that it does not use itself: such a bit would be stale rubbish later.
  */
-export function planUpdate(current: Uint32Array, target: Uint32Array, used: UsedBits): UpdatePlan {
-  const currentUsed = used(current)
-  const targetUsed = used(target)
+export function planUpdate(current: Uint32Array, target: Uint32Array, kind: EntryKind): UpdatePlan {
+  const currentUsed = kind.used(current)
+  const targetUsed = kind.used(target)
   target.forEach((word, index) => {
     if ((word & ~targetUsed[index]!) !== 0)
-      throw new RangeError(`word ${index} of the new entry is 0x${word.toString(16)}, of which it uses only 0x${targetUsed[index]!.toString(16)}`)
+      throw new RangeError(
+        `word ${index} of the new entry is 0x${word.toString(16)}, of which it uses only 0x${targetUsed[index]!.toString(16)}`,
+      )
   })
   // What the entry may hold at once, unseen: new values in the bits that it ignores now.
   const prepared = current.map((word, index) => (word & currentUsed[index]!) | (target[index]! & ~currentUsed[index]!))
@@ -51,7 +59,9 @@ export function planUpdate(current: Uint32Array, target: Uint32Array, used: Used
     plan.write(prepared, (word) => word !== critical)
     plan.write(target, (word) => word === critical)
     plan.write(target, () => true)
-    return { hitless: ((current[0]! & target[0]!) & 1) === 1, steps: plan.steps }
+    // Between valid and invalid nothing can be undisturbed, but the same three steps do.
+    const bothValid = getBits(current, kind.validBit, kind.validBit) === 1 && getBits(target, kind.validBit, kind.validBit) === 1
+    return { hitless: bothValid, steps: plan.steps }
   }
   if (critical === undefined) {
     plan.write(target, () => true)
