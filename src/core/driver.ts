@@ -117,7 +117,12 @@ export interface IommuDriver {
 
   domainAlloc(domain: DriverDomain): Op<void>
   domainFree(domain: DriverDomain): Op<void>
+  /**
+   * The device sees this domain from now on. When it is in another domain, this replaces it in one go, without `detachDevice`; when
+   * it throws, the device must still be where it was. `domain.devices` holds the device already (and the old domain's still does).
+   */
   attachDevice(domain: DriverDomain, device: DriverDevice): Op<void>
+  /** Blocked from now on. `domain.devices` holds the device until this returns. */
   detachDevice(domain: DriverDomain, device: DriverDevice): Op<void>
   /** Entry 0 of a `dma` domain, stage 2 of a `nested` one; null for the others. */
   pgtable(domain: DriverDomain): IoPgtable | null
@@ -131,7 +136,10 @@ export interface IommuDriver {
   ioMmDetach(domain: DriverDomain, ioMm: DriverIoMm): Op<void>
   /** The process is gone, devices may still run: the entry stays valid and quiet. */
   ioMmExit(domain: DriverDomain, ioMm: DriverIoMm): Op<void>
-  /** The CPU changed [start, end); null: everything. `domains` are those with an entry for this io_mm. */
+  /**
+   * The CPU changed [start, end); null: everything. `domains` are those with an entry for this io_mm, one that is just being written or
+   * cleared included. Runs beside other operations, without the core's lock: never waits for one of them.
+   */
   ioMmInvalidate(ioMm: DriverIoMm, domains: readonly DriverDomain[], start: bigint | null, end: bigint | null): Op<void>
   /** Page table of a private io_mm. */
   ioMmPgtable(ioMm: DriverIoMm): IoPgtable

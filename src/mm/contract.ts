@@ -22,6 +22,8 @@ export interface CpuSpace {
   unpinAsid(): void
   addNotifier(notifier: MmNotifier): void
   removeNotifier(notifier: MmNotifier): void
+  /** Parts of [start, end) that the process has memory areas in, ascending. For reporting areas that devices cannot reach. */
+  areasIn(start: bigint, end: bigint): readonly { readonly start: bigint; readonly end: bigint }[]
   /** A fault at this address, from a device: brings the page in as the CPU would. `invalid`: no VMA, or it does not permit the access. */
   handleFault(address: bigint, access: Access, privileged: boolean): Op<'success' | 'invalid' | 'failure'>
 }
