@@ -102,6 +102,18 @@ export function setBits(words: Words, msb: number, lsb: number, value: number, a
   }
 }
 
+/** A field of at most 32 bits, for hot paths. */
+export function getNumber(words: Words, field: Field, at = 0): number {
+  return getBits(words, field.msb, field.lsb, at)
+}
+
+/** An address field as a double, for hot paths; exact, as its low bits are zero. */
+export function getAddress(words: Words, field: Field, at = 0): number {
+  const low = getBits(words, Math.min(field.msb, field.lsb + 31), field.lsb, at)
+  const high = field.msb - field.lsb < 32 ? 0 : getBits(words, field.msb, field.lsb + 32, at)
+  return (high * 4294967296 + low) * 2 ** (field.kind === 'addr' ? field.shift : 0)
+}
+
 function getWide(words: Words, msb: number, lsb: number, at: number): bigint {
   const low = getBits(words, Math.min(msb, lsb + 31), lsb, at)
   return msb - lsb < 32 ? BigInt(low) : u64(getBits(words, msb, lsb + 32, at), low)

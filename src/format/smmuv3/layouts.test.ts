@@ -1,0 +1,148 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { decode, encode, type Layout, setField, uncovered, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { CD } from './cd.ts'
+import { COMMANDS, commandOf } from './commands.ts'
+import { EVENTS, eventName, eventOf } from './events.ts'
+import { L1CD, L1STD } from './l1.ts'
+import { PRI } from './pri.ts'
+import { REGISTERS, registerNamed } from './registers.ts'
+import { STE } from './ste.ts'
+
+const layouts: Layout[] = [
+  STE,
+  CD,
+  L1STD,
+  L1CD,
+  PRI,
+  ...[...COMMANDS.values()].map((entry) => entry.layout),
+  ...[...EVENTS.values()].map((entry) => entry.layout),
+  ...REGISTERS.map((entry) => entry.layout),
+]
+
+/** Random values of all fields of a layout. */
+function valuesOf(layout: Layout): fc.Arbitrary<Record<string, number | bigint>> {
+  const fields: Record<string, fc.Arbitrary<number | bigint>> = {}
+  for (const [name, field] of Object.entries(layout.fields)) {
+    const width = BigInt(field.msb - field.lsb + 1)
+    const value = fc.bigInt({ min: 0n, max: (1n << width) - 1n })
+    if (field.kind === 'addr') fields[name] = value.map((bits) => bits << BigInt(field.shift))
+    else fields[name] = width > 32n ? value : value.map(Number)
+  }
+  return fc.record(fields)
+}
+
+describe('layouts of SMMUv3', () => {
+  it.each(layouts.map((layout) => [layout.name, layout] as const))('%s round-trips, and leaves other bits alone', (_, layout) => {
+    const reserved = uncovered(layout)
+    fc.assert(
+      fc.property(
+        valuesOf(layout),
+        fc.uint32Array({ minLength: layout.bits / 32, maxLength: layout.bits / 32 }),
+        (values, words) => {
+          expect(decode(layout, encode(layout, values))).toEqual(values)
+          const over = words.slice()
+          for (const [name, field] of Object.entries(layout.fields)) setField(over, field, values[name]!)
+          expect(decode(layout, over)).toEqual(values)
+          over.forEach((word, index) => {
+            expect((word & reserved[index]!) >>> 0).toBe((words[index]! & reserved[index]!) >>> 0)
+          })
+        },
+      ),
+      { numRuns: 20 },
+    )
+  })
+
+  // Written by Linux 6.x on a SMMUv3 that has substreams: a CD table of 2 levels, CD 0 for traffic without SubstreamID.
+  it('reads an STE and a CD that Linux wrote', () => {
+    const ste = decode(STE, wordsFromU64([0x000000004491500bn, 0x00000000000000d6n, 0n, 0n, 0n, 0n, 0n, 0n]))
+    expect(ste).toMatchObject({
+      V: 1,
+      Config: 5,
+      S1Fmt: 0,
+      S1CDMax: 0,
+      S1ContextPtr: 0x44915000n,
+      S1DSS: 2,
+      S1CIR: 1,
+      S1COR: 1,
+      S1CSH: 3,
+    })
+    expect(ste).toMatchObject({ EATS: 0, STRW: 0, S2VMID: 0 })
+    const cd = decode(CD, wordsFromU64([0x0006e204c0003510n, 0x0000000044914000n, 0n, 0xfffffffff404ff44n, 0n, 0n, 0n, 0n]))
+    expect(cd).toMatchObject({
+      V: 1,
+      T0SZ: 16,
+      TG0: 0,
+      IR0: 1,
+      OR0: 1,
+      SH0: 3,
+      EPD0: 0,
+      EPD1: 1,
+      IPS: 4,
+      AA64: 1,
+      R: 1,
+      A: 1,
+      S: 0,
+    })
+    expect(cd).toMatchObject({
+      ASET: 1,
+      ASID: 6,
+      HA: 0,
+      HD: 0,
+      TTB0: 0x44914000n,
+      TTB1: 0n,
+      MAIR0: 0xf404ff44,
+      MAIR1: 0xffffffff,
+    })
+  })
+
+  // Linux driver, arm_smmu_cmdq_build_cmd: the words of these commands.
+  it('builds commands as a driver does', () => {
+    const words = (opcode: number, values: Record<string, number | bigint>) =>
+      wordsToU64(encode(COMMANDS.get(opcode)!.layout, { opcode, ...values }))
+    expect(words(0x03, { StreamID: 0x30, Leaf: 1 })).toEqual([0x0000003000000003n, 1n])
+    expect(words(0x04, { Range: 31 })).toEqual([0x4n, 0x1fn])
+    expect(words(0x05, { StreamID: 0x30, SubstreamID: 2, Leaf: 1 })).toEqual([0x0000003000002005n, 1n])
+    expect(words(0x11, { ASID: 6 })).toEqual([0x0006000000000011n, 0n])
+    expect(words(0x12, { ASID: 6, NUM: 3, SCALE: 1, Leaf: 1, TTL: 3, TG: 1, Address: 0xfffff000n })).toEqual([
+      0x0006000000103012n,
+      0xfffff701n,
+    ])
+    expect(words(0x40, { StreamID: 0x30, SSV: 1, SubstreamID: 5, Size: 52 })).toEqual([0x0000003000005840n, 0x34n])
+    expect(words(0x41, { StreamID: 0x30, SSV: 1, SubstreamID: 1, PRGIndex: 7, Resp: 2 })).toEqual([0x0000003000001841n, 0x2007n])
+    expect(words(0x44, { StreamID: 0x30, Ab: 1, STAG: 9 })).toEqual([0x0000003000002044n, 9n])
+    expect(words(0x46, { CS: 1, MSH: 3, MSIAttr: 0xf, MSIAddress: 0x1000n })).toEqual([0x000000000fc01046n, 0x1000n])
+  })
+
+  // From a kernel log: `arm-smmu-v3 9050000.smmuv3: event 0x10 received:` and these words.
+  it('reads an event record that hardware wrote', () => {
+    const words = wordsFromU64([0x0000003000000010n, 0x0000020000000000n, 0x0000007700000000n, 0n])
+    const event = eventOf(words)!
+    expect(event.name).toBe('F_TRANSLATION')
+    expect(decode(event.layout, words)).toMatchObject({
+      StreamID: 0x30,
+      SSV: 0,
+      CLASS: 2,
+      RnW: 0,
+      S2: 0,
+      Stall: 0,
+      InputAddr: 0x7700000000n,
+    })
+  })
+
+  it('finds commands and events by number, and says which are not defined', () => {
+    expect(commandOf(Uint32Array.of(0x46, 0, 0, 0))?.name).toBe('CMD_SYNC')
+    expect(commandOf(Uint32Array.of(0x47, 0, 0, 0))).toBeNull()
+    expect(eventOf(new Uint32Array(8))).toBeNull()
+    expect([eventName(0x13), eventName(0xe2), eventName(0x77)]).toEqual(['F_PERMISSION', 'IMPDEF_EVENT2', 'event 0x77'])
+  })
+
+  it('has no two registers that overlap', () => {
+    for (let index = 1; index < REGISTERS.length; index++) {
+      const before = REGISTERS[index - 1]!
+      expect(before.offset + before.bytes, before.name).toBeLessThanOrEqual(REGISTERS[index]!.offset)
+    }
+    expect(registerNamed('PRIQ_CONS').offset).toBe(0x100cc)
+    expect(() => registerNamed('CR9')).toThrow('no SMMUv3 register CR9')
+  })
+})
