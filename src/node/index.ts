@@ -1,2 +1,7 @@
 /** Reading machines from files (Node only). */
-export {}
+export * from './bytes.ts'
+export * from './capture.ts'
+export * from './elf.ts'
+export * from './errors.ts'
+export * from './gzip.ts'
+export * from './side.ts'

@@ -1,0 +1,130 @@
+/** A capture: a folder with the memory (`tables.elf.gz`) and the facts (`side.json.gz`) of one machine. */
+import { stat } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import type { Names } from '../inspect/graph.ts'
+import { PhysicalMemory } from '../memory/physical.ts'
+import { bufferSource, fileSource, systemReason } from './bytes.ts'
+import { type ElfCore, openElfCore } from './elf.ts'
+import { InputError } from './errors.ts'
+import { readUnpacked } from './gzip.ts'
+import { type CaptureSide, parseSide } from './side.ts'
+
+export interface Capture {
+  readonly folder: string
+  /** The folder's name. */
+  readonly title: string
+  /** Kind of IOMMU: `smmuv3`, `vtd`, `amdvi`, `riscv`. */
+  readonly iommu: string
+  /** Pages that the dump holds; nothing answers anywhere else. */
+  readonly memory: PhysicalMemory
+  readonly core: ElfCore
+  /** The value of the register at this offset; null when the capture does not have it. */
+  register(offset: number, bytes: 4 | 8): bigint | null
+  /** PCI devices by requester id. */
+  readonly names: Names
+  readonly side: CaptureSide
+  /** The file that the facts came from, for messages. */
+  readonly sideFile: string
+}
+
+/** Whether a folder looks like a capture. */
+export async function isCapture(folder: string): Promise<boolean> {
+  return (await firstExisting(folder, ['side.json.gz', 'side.json'])) !== null
+}
+
+/**
+ * Opens a capture.
+ * @throws InputError when a file is missing, damaged, or not what it should be.
+ */
+export async function openCapture(folder: string): Promise<Capture> {
+  await checkFolder(folder)
+  const sideFile = await firstExisting(folder, ['side.json.gz', 'side.json'])
+  if (sideFile === null) throw new InputError(folder, null, 'holds no side.json.gz (registers and devices): it is no capture')
+  const side = parseSide(sideFile, new TextDecoder().decode(await readUnpacked(sideFile)))
+  const core = await openCore(folder)
+  return {
+    folder,
+    title: basename(resolve(folder)),
+    iommu: side.iommu,
+    memory: new PhysicalMemory([], core),
+    core,
+    register: registerReader(side),
+    names: { devices: deviceNames(side) },
+    side,
+    sideFile,
+  }
+}
+
+async function checkFolder(folder: string): Promise<void> {
+  let isFolder: boolean
+  try {
+    isFolder = (await stat(folder)).isDirectory()
+  } catch (error) {
+    throw new InputError(folder, null, systemReason(error))
+  }
+  if (!isFolder) throw new InputError(folder, null, 'is a file; a capture is a folder with tables.elf.gz and side.json.gz')
+}
+
+async function openCore(folder: string): Promise<ElfCore> {
+  const packed = await firstExisting(folder, ['tables.elf.gz'])
+  if (packed !== null) return openElfCore(bufferSource(packed, await readUnpacked(packed)))
+  const plain = await firstExisting(folder, ['tables.elf'])
+  if (plain === null) throw new InputError(folder, null, 'holds no tables.elf.gz (the memory)')
+  return openElfCore(fileSource(plain))
+}
+
+async function firstExisting(folder: string, names: readonly string[]): Promise<string | null> {
+  for (const name of names) {
+    const path = join(folder, name)
+    try {
+      if ((await stat(path)).isFile()) return path
+    } catch {
+      // Not there: the next name is tried.
+    }
+  }
+  return null
+}
+
+/** Registers by offset; a 64-bit one answers 32-bit reads of its halves, two 32-bit ones a 64-bit read. */
+function registerReader(side: CaptureSide): Capture['register'] {
+  const words = new Map<number, bigint>()
+  for (const { offset, size, value } of side.registers) {
+    words.set(offset, value & 0xffffffffn)
+    if (size === 8) words.set(offset + 4, value >> 32n)
+  }
+  return (offset, bytes) => {
+    const low = words.get(offset)
+    if (low === undefined || bytes === 4) return low ?? null
+    return low | ((words.get(offset + 4) ?? 0n) << 32n)
+  }
+}
+
+/** Requester id of a PCI address: bus 15:8, device 7:3, function 2:0; the segment above, where there are several. */
+export function requesterId(bdf: string): number | null {
+  const match = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])$/i.exec(bdf)
+  if (match === null) return null
+  const [segment, bus, device, fn] = match.slice(1).map((part) => Number.parseInt(part ?? '0', 16))
+  if (device! > 31 || segment! > 0xffff) return null
+  return segment! * 65536 + (bus! << 8) + (device! << 3) + fn!
+}
+
+function deviceNames(side: CaptureSide): Map<number, { name: string; detail?: string }> {
+  // Firmware may give a device another id than its PCI address says: what the lists say about it goes first.
+  const told = new Map<string, number>()
+  for (const list of [side.expected, side.guest_dma, side.kernel_mappings, side.faults_provoked, side.sva_pages]) {
+    for (const { device, devid } of list) if (device !== undefined && devid !== undefined) told.set(device, devid)
+  }
+  const names = new Map<number, { name: string; detail?: string }>()
+  for (const { bdf, vendor, device, driver, iommu_group: group } of side.pci) {
+    const id = told.get(bdf) ?? requesterId(bdf)
+    if (id === null) continue
+    const four = (value: number) => value.toString(16).padStart(4, '0')
+    const parts = [
+      driver ?? null,
+      vendor === undefined || device === undefined ? null : `${four(vendor)}:${four(device)}`,
+      typeof group === 'number' ? `group ${group}` : null,
+    ].filter((part) => part !== null)
+    names.set(id, parts.length === 0 ? { name: bdf } : { name: bdf, detail: parts.join(', ') })
+  }
+  return names
+}
