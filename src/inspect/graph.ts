@@ -58,6 +58,8 @@ export interface PasidNode {
   /** `valid`; `quiet`: valid but walks nothing (process exited); `bad`: the hardware would refuse it. */
   readonly state: 'valid' | 'quiet' | 'bad'
   readonly space: string | null
+  /** Space of the upper half of the addresses, where the entry has one for each half (Arm TTB1). */
+  readonly upper?: string | null
   /** Why, for `bad` and `quiet`. */
   readonly note: string | null
   readonly entry: EntryView
@@ -100,6 +102,21 @@ export interface Finding {
   readonly text: string
 }
 
+/** A fault (or page request) that the hardware recorded and that its queue still holds. */
+export interface EventView {
+  /** The record's name in the manual: `F_TRANSLATION`. */
+  readonly name: string
+  readonly address: bigint
+  readonly words: readonly bigint[]
+  readonly fields: readonly DescribedField[]
+  readonly device: number | null
+  readonly pasid: number | null
+  /** Software has not read it yet. */
+  readonly pending: boolean
+  /** In words: `0000:00:06.0 write 0x7700000000: no valid entry for the address`. */
+  readonly text: string
+}
+
 export interface RegisterView {
   readonly name: string
   readonly offset: number
@@ -128,6 +145,8 @@ export interface MachineGraph {
   readonly pasidTables: readonly PasidTableNode[]
   readonly spaces: readonly SpaceNode[]
   readonly findings: readonly Finding[]
+  /** Newest first, the last few of many; queues keep records that software has read until they are overwritten. */
+  readonly events?: readonly EventView[]
   /** Device table entries with the same meaning that are not listed one by one: `757 entries: abort`. */
   readonly rest: readonly string[]
 }
