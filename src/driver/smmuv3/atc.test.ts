@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ATC_ALL, atcCover } from './atc.ts'
+import { ATC_INV_SIZE_ALL } from '../../format/smmuv3/commands.ts'
+import { atcCover } from './atc.ts'
 
 const address = fc.oneof(
   fc.bigInt({ min: 0n, max: 1n << 64n }),
@@ -71,6 +72,6 @@ describe('ATC invalidation ranges', () => {
     expect(atcCover(0x7000n, 0xb000n, 2)).toBeNull()
   })
   it('say everything in one command', () => {
-    expect(atcCover(0n, 1n << 64n, 1)).toEqual([{ address: 0n, size: ATC_ALL }])
+    expect(atcCover(0n, 1n << 64n, 1)).toEqual([{ address: 0n, size: ATC_INV_SIZE_ALL }])
   })
 })

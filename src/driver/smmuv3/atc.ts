@@ -2,9 +2,7 @@
  * Which CMD_ATC_INV commands cover a range. PCI Express ATS, "Invalidate Request": the range is a power of two of 4 KiB pages, aligned
  * to its size. Arm IHI 0070, 4.5.1 CMD_ATC_INV: 2^Size × 4 KiB from Address; Size 52 covers everything.
  */
-
-/** CMD_ATC_INV.Size that covers all addresses. */
-export const ATC_ALL = 52
+import { ATC_INV_SIZE_ALL } from '../../format/smmuv3/commands.ts'
 
 /** One range: 2^size pages of 4 KiB from `address`. */
 export interface AtcRange {
@@ -27,7 +25,7 @@ export function atcCover(start: bigint, end: bigint, limit: number): AtcRange[] 
   for (let at = first; at < last; ) {
     // The largest block that starts here: bounded by the alignment of the address and by what is left.
     let size = 0
-    while (size < ATC_ALL && at % (PAGE << BigInt(size + 1)) === 0n && at + (PAGE << BigInt(size + 1)) <= last) size++
+    while (size < ATC_INV_SIZE_ALL && at % (PAGE << BigInt(size + 1)) === 0n && at + (PAGE << BigInt(size + 1)) <= last) size++
     ranges.push({ address: at, size })
     if (ranges.length > limit) return null
     at += PAGE << BigInt(size)

@@ -1,0 +1,22 @@
+/** Entries in memory as the driver reads and writes them: aligned 64-bit words, each read and written as a whole. */
+import type { WordMemory } from '../../base/memory.ts'
+import type { WordStore } from './hitless.ts'
+
+/** Copies `count` 32-bit words out. The structure lies within one page. */
+export function loadWords(memory: WordMemory, pa: number, count: number): Uint32Array {
+  const index = memory.index(pa)
+  if (index < 0) throw new RangeError(`no memory answers at 0x${pa.toString(16)}`)
+  return Uint32Array.from(memory.words.subarray(index, index + count))
+}
+
+/** Copies words in. */
+export function storeWords(memory: WordMemory, pa: number, words: Uint32Array): void {
+  const index = memory.indexForWrite(pa)
+  if (index < 0) throw new RangeError(`no memory answers at 0x${pa.toString(16)}`)
+  memory.words.set(words, index)
+}
+
+/** One 64-bit word of the entry at `pa`. */
+export function storeWord(memory: WordMemory, pa: number, { word, lo, hi }: WordStore): void {
+  storeWords(memory, pa + word * 8, Uint32Array.of(lo, hi))
+}
