@@ -7,6 +7,8 @@ export interface WordMemory {
    * that a dump does not hold). `pa` is a multiple of 4. An aligned structure of up to 4 KiB is contiguous from there.
    */
   index(pa: number): number
+  /** As `index`, with the address as two 32-bit halves (signed or not). The hot way. */
+  indexAt(hi: number, lo: number): number
   /** As `index`, for a write: memory that was never written gets storage of its own first. */
   indexForWrite(pa: number): number
 }

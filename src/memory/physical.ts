@@ -1,23 +1,30 @@
 /**
  * Physical memory: a table of 4 KiB frames, frame number → place in one array of words, so that a read costs no search.
  * RAM that was never written takes no storage and reads as zero. Dumps load frames on demand through a `FrameSource`.
+ *
+ * The frame table lies in the same array as the frames, in chunks of 2^13 frames (32 MiB of addresses), because one array is
+ * faster to read than three: words[0 …] is the directory of chunks, then comes a chunk without frames, then the zero page.
  */
 import type { PageAllocator, WordMemory } from '../base/memory.ts'
 import { hi32, lo32, u64 } from '../base/u64.ts'
 import { FrameAllocator } from './allocator.ts'
 
 const WORDS_PER_FRAME = 1024
-/** Frames per chunk of the frame table: 2^13 frames = 32 MiB of addresses. */
 const CHUNK_BITS = 13
-const CHUNK_MASK = (1 << CHUNK_BITS) - 1
-/** Chunks reachable without a map: addresses below 2^38. */
-const DIRECT_CHUNKS = 1 << 13
-const DIRECT_FRAMES = DIRECT_CHUNKS << CHUNK_BITS
-/** Entries of the frame table. Positive: index / WORDS_PER_FRAME of the frame. */
+const CHUNK = 1 << CHUNK_BITS
+const CHUNK_MASK = CHUNK - 1
+/** Addresses below 2^38 find their chunk in the directory, others in a map. */
+const DIRECT_HI = 64
+const DIRECTORY = 1 << (38 - 12 - CHUNK_BITS)
+/** The chunk that knows no frame: what the directory points to at first. */
+const EMPTY_CHUNK = DIRECTORY
+/** The page that all RAM that was never written shares. */
+const ZERO_PAGE = EMPTY_CHUNK + CHUNK
+const FIRST_FRAME = ZERO_PAGE + WORDS_PER_FRAME
+/** In a chunk: 0 says that nothing is known of a frame yet, else it is the index of the frame's first word. */
 const UNKNOWN = 0
-const ABSENT = -1
-/** Frame 0 of the storage: the shared zero page of RAM that was never written (place 0 stands for UNKNOWN, so it is place 1). */
-const ZERO_PLACE = 1
+/** Storage is at most so many words: a frame table entry is a 32-bit number. */
+const MAX_WORDS = 2 ** 31 - WORDS_PER_FRAME
 
 /** Where a dump's frames come from. */
 export interface FrameSource {
@@ -35,9 +42,9 @@ export class PhysicalMemory implements WordMemory, PageAllocator {
   words: Int32Array
   readonly ram: readonly RamRange[]
   readonly #source: FrameSource | null
-  readonly #chunks = new Array<Int32Array | undefined>(DIRECT_CHUNKS)
-  readonly #far = new Map<number, Int32Array>()
-  #places = ZERO_PLACE + 1
+  /** Chunks of addresses from 2^38 up: chunk number → its index. */
+  readonly #far = new Map<number, number>()
+  #used = FIRST_FRAME
   #allocator: FrameAllocator | null = null
 
   /**
@@ -53,24 +60,30 @@ export class PhysicalMemory implements WordMemory, PageAllocator {
     }
     this.ram = [...ram].sort((a, b) => a.start - b.start)
     this.#source = source
-    this.words = new Int32Array(64 * WORDS_PER_FRAME)
+    this.words = new Int32Array(FIRST_FRAME + CHUNK + 16 * WORDS_PER_FRAME)
+    this.words.fill(EMPTY_CHUNK, 0, DIRECTORY)
   }
 
   index(pa: number): number {
-    const frame = Math.floor(pa / 4096)
-    const chunk = frame < DIRECT_FRAMES ? this.#chunks[frame >>> CHUNK_BITS] : this.#farChunk(frame)
-    let place = chunk === undefined ? UNKNOWN : chunk[frame & CHUNK_MASK]!
-    if (place === UNKNOWN) place = this.#find(frame)
-    return place < 0 ? -1 : place * WORDS_PER_FRAME + ((pa & 4095) >>> 2)
+    return this.indexAt((pa / 4294967296) | 0, pa | 0)
+  }
+
+  indexAt(hi: number, lo: number): number {
+    if (hi >>> 0 < DIRECT_HI) {
+      const words = this.words
+      const first = words[words[(hi << (32 - CHUNK_BITS - 12)) | (lo >>> (CHUNK_BITS + 12))]! + ((lo >>> 12) & CHUNK_MASK)]!
+      if (first > UNKNOWN) return first + ((lo & 4095) >>> 2)
+    }
+    const first = this.#find((hi >>> 0) * 1048576 + (lo >>> 12))
+    return first < 0 ? -1 : first + ((lo & 4095) >>> 2)
   }
 
   indexForWrite(pa: number): number {
     const index = this.index(pa)
-    if (index < 0 || index >= (ZERO_PLACE + 1) * WORDS_PER_FRAME) return index
-    const frame = Math.floor(pa / 4096)
-    const place = this.#take()
-    this.#set(frame, place)
-    return place * WORDS_PER_FRAME + ((pa & 4095) >>> 2)
+    if (index < 0 || index >= FIRST_FRAME) return index
+    const first = this.#take(WORDS_PER_FRAME)
+    this.#set(Math.floor(pa / 4096), first)
+    return first + ((pa & 4095) >>> 2)
   }
 
   /** Whether anything answers at this address. */
@@ -117,7 +130,7 @@ export class PhysicalMemory implements WordMemory, PageAllocator {
   /** Frees the storage of a frame: it reads as zero again. */
   clear(pa: number): void {
     const index = this.index(pa - (pa % 4096))
-    if (index >= (ZERO_PLACE + 1) * WORDS_PER_FRAME) this.words.fill(0, index, index + WORDS_PER_FRAME)
+    if (index >= FIRST_FRAME) this.words.fill(0, index, index + WORDS_PER_FRAME)
   }
 
   /** A zeroed, naturally aligned block out of the RAM ranges. */
@@ -140,75 +153,73 @@ export class PhysicalMemory implements WordMemory, PageAllocator {
 
   /** Bytes of storage in use, the frame table included. */
   get storageBytes(): number {
-    let tables = this.#far.size
-    for (const chunk of this.#chunks) if (chunk !== undefined) tables++
-    return this.#places * 4096 + tables * (4 << CHUNK_BITS)
+    return this.#used * 4
   }
 
   /** Calls back for each frame that has storage of its own, in address order. */
   forEachFrame(visit: (pa: number, words: Int32Array, at: number) => void): void {
-    const each = (chunk: Int32Array, number: number) => {
-      for (let slot = 0; slot <= CHUNK_MASK; slot++) {
-        const place = chunk[slot]!
-        if (place > ZERO_PLACE) visit((number * (CHUNK_MASK + 1) + slot) * 4096, this.words, place * WORDS_PER_FRAME)
+    const each = (chunk: number, number: number) => {
+      for (let slot = 0; slot < CHUNK; slot++) {
+        const first = this.words[chunk + slot]!
+        if (first >= FIRST_FRAME) visit((number * CHUNK + slot) * 4096, this.words, first)
       }
     }
-    this.#chunks.forEach((chunk, number) => {
-      if (chunk !== undefined) each(chunk, number)
-    })
+    for (let number = 0; number < DIRECTORY; number++) if (this.words[number] !== EMPTY_CHUNK) each(this.words[number]!, number)
     for (const number of [...this.#far.keys()].sort((a, b) => a - b)) each(this.#far.get(number)!, number)
   }
 
-  #farChunk(frame: number): Int32Array | undefined {
-    return this.#far.get(Math.floor(frame / (CHUNK_MASK + 1)))
+  #chunk(number: number): number {
+    return number < DIRECTORY ? this.words[number]! : (this.#far.get(number) ?? EMPTY_CHUNK)
   }
 
-  /** First use of a frame: from the source, else zero if it is RAM, else absent. */
+  /** A frame's first word, the slow way: far addresses, and the first use of a frame (from the source, else zero if it is RAM, else -1). */
   #find(frame: number): number {
-    const known = frame < 2 ** 40 && frame >= 0
-    if (!known) return ABSENT
-    let place = ABSENT
+    const known = this.words[this.#chunk(Math.floor(frame / CHUNK)) + (frame & CHUNK_MASK)]!
+    if (known !== UNKNOWN) return known
+    if (frame >= 2 ** 40) return -1
+    let first = -1
     if (this.#source !== null) {
-      const spare = this.#take()
-      if (this.#source.load(frame, this.words, spare * WORDS_PER_FRAME)) place = spare
+      const spare = this.#take(WORDS_PER_FRAME)
+      if (this.#source.load(frame, this.words, spare)) first = spare
       else this.#giveBack(spare)
     }
-    if (place === ABSENT) {
+    if (first < 0) {
       const pa = frame * 4096
-      if (this.ram.some(({ start, end }) => pa >= start && pa < end)) place = ZERO_PLACE
-      // Absent frames outside RAM are not remembered where the table has no chunk: hostile pointers must not make it grow.
-      else return ABSENT
+      // What is absent is not remembered: hostile pointers must not make the table grow.
+      if (!this.ram.some(({ start, end }) => pa >= start && pa < end)) return -1
+      first = ZERO_PAGE
     }
-    this.#set(frame, place)
-    return place
+    this.#set(frame, first)
+    return first
   }
 
-  #set(frame: number, place: number): void {
-    const number = Math.floor(frame / (CHUNK_MASK + 1))
-    let chunk = number < DIRECT_CHUNKS ? this.#chunks[number] : this.#far.get(number)
-    if (chunk === undefined) {
-      chunk = new Int32Array(CHUNK_MASK + 1)
-      if (number < DIRECT_CHUNKS) this.#chunks[number] = chunk
+  #set(frame: number, first: number): void {
+    const number = Math.floor(frame / CHUNK)
+    let chunk = this.#chunk(number)
+    if (chunk === EMPTY_CHUNK) {
+      chunk = this.#take(CHUNK)
+      if (number < DIRECTORY) this.words[number] = chunk
       else this.#far.set(number, chunk)
     }
-    chunk[frame & CHUNK_MASK] = place
+    this.words[chunk + (frame & CHUNK_MASK)] = first
   }
 
-  #take(): number {
-    const place = this.#places++
-    const needed = this.#places * WORDS_PER_FRAME
+  #take(count: number): number {
+    const first = this.#used
+    const needed = first + count
+    if (needed > MAX_WORDS) throw new RangeError(`more than ${MAX_WORDS * 4} bytes of physical memory are in use`)
     if (needed > this.words.length) {
-      const grown = new Int32Array(Math.max(needed, this.words.length * 2))
+      const grown = new Int32Array(Math.min(MAX_WORDS, Math.max(needed, this.words.length * 2)))
       grown.set(this.words)
       this.words = grown
     }
-    return place
+    this.#used = needed
+    return first
   }
 
-  #giveBack(place: number): void {
-    if (place !== this.#places - 1) throw new Error('frame places are given back in order')
-    this.words.fill(0, place * WORDS_PER_FRAME, (place + 1) * WORDS_PER_FRAME)
-    this.#places--
+  #giveBack(first: number): void {
+    this.words.fill(0, first, first + WORDS_PER_FRAME)
+    this.#used = first
   }
 
   #indexOrThrow(pa: number, bytes: number, write: boolean): number {

@@ -3,6 +3,7 @@ import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, UR } from '../../base/types.ts'
 import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, TOP_ONES, TOP_SIGN } from './format.ts'
 import {
+  aligned,
   classify,
   ENTRY_ABSENT,
   ENTRY_LEAF,
@@ -10,7 +11,10 @@ import {
   ENTRY_TABLE,
   leafLog2,
   leafRights,
+  outputHi,
+  outputLo,
   outputOf,
+  swap32,
   tableRights,
   WALK_OK,
   Walker,
@@ -90,8 +94,8 @@ class Enumeration {
     this.#visitor.table?.(table, depth, input)
     const shift = coverLog2(format, depth)
     const bits = depth === space.topDepth ? space.inputBits - shift : format.indexBits
-    const step = 2 ** shift
-    const entries = 2 ** bits
+    const step = POWERS[shift]!
+    const entries = POWERS[bits]!
     for (let first = 0; first < entries; first += 512) {
       const pa = this.#physical(table + first * 8)
       const start = pa < 0 ? -1 : this.#memory.index(pa)
@@ -106,60 +110,77 @@ class Enumeration {
         )
         continue
       }
-      const count = Math.min(512, entries - first)
-      for (let slot = 0; slot < count; slot++) {
-        // Loads of other tables may have moved the storage: read through the memory each time.
-        const words = this.#memory.words
-        const at = start + slot * 2
-        let lo = words[at]!
-        let hi = words[at + 1]!
-        if ((lo | hi) === 0) continue
-        if (space.bigEndian) {
-          const swapped = swap(hi)
-          hi = swap(lo)
-          lo = swapped
-        }
-        const kind = classify(format, depth, hi, lo)
-        if (kind === ENTRY_ABSENT) continue
-        this.#entry(kind, depth, input + (first + slot) * step, limit, pa + slot * 8, hi, lo, shift)
-        if (!this.complete) return
-      }
+      this.#page(start, Math.min(512, entries - first), pa, depth, shift, input + first * step, step, limit)
+      if (!this.complete) return
     }
   }
 
-  #entry(kind: number, depth: number, input: number, limit: number, pa: number, hi: number, lo: number, shift: number): void {
+  /** The entries of one page of a table. */
+  #page(
+    start: number,
+    count: number,
+    pa: number,
+    depth: number,
+    shift: number,
+    input: number,
+    step: number,
+    limit: number,
+  ): void {
     const space = this.#space
     const format = space.format
-    if (kind === ENTRY_RESERVED) {
-      this.#visitor.broken?.(input, depth, pa, hi, lo, 'reserved encoding')
-      return
+    const swapped = space.bigEndian
+    for (let slot = 0; slot < count; slot++) {
+      // Loads of other tables may have moved the storage: read through the memory each time.
+      const words = this.#memory.words
+      const at = start + (slot << 1)
+      let lo = words[at]!
+      let hi = words[at + 1]!
+      if ((lo | hi) === 0) continue
+      if (swapped) {
+        const first = lo
+        lo = swap32(hi)
+        hi = swap32(first)
+      }
+      const kind = classify(format, depth, hi, lo)
+      if (kind === ENTRY_LEAF) this.#leaf(depth, input + slot * step, limit, pa + (slot << 3), hi, lo, shift)
+      else if (kind === ENTRY_TABLE) this.#child(depth, input + slot * step, limit, pa + (slot << 3), hi, lo)
+      else if (kind === ENTRY_RESERVED)
+        this.#visitor.broken?.(input + slot * step, depth, pa + (slot << 3), hi, lo, 'reserved encoding')
+      if (!this.complete) return
     }
-    const output = outputOf(format, hi, lo)
-    if (output >= space.outputLimit) {
+  }
+
+  #child(depth: number, input: number, limit: number, pa: number, hi: number, lo: number): void {
+    const space = this.#space
+    const format = space.format
+    if (outputHi(format, hi, lo) >= space.limitHi) {
       this.#visitor.broken?.(input, depth, pa, hi, lo, 'address beyond the output size')
       return
     }
-    if (kind === ENTRY_TABLE) {
-      const next = format.leafRule === LEAF_BY_NEXT_LEVEL ? ((lo >>> 9) & 7) - 1 : depth - 1
-      this.table(output, next, input, limit & tableRights(space, hi, lo))
+    const next = format.leafRule === LEAF_BY_NEXT_LEVEL ? ((lo >>> 9) & 7) - 1 : depth - 1
+    this.table(outputOf(format, hi, lo), next, input, limit & tableRights(space, hi, lo))
+  }
+
+  #leaf(depth: number, input: number, limit: number, pa: number, hi: number, lo: number, shift: number): void {
+    const space = this.#space
+    const format = space.format
+    const outHi = outputHi(format, hi, lo)
+    const outLo = outputLo(format, lo)
+    if (outHi >= space.limitHi) {
+      this.#visitor.broken?.(input, depth, pa, hi, lo, 'address beyond the output size')
       return
     }
     const log2 = format.large === 0 ? shift : leafLog2(format, depth, hi, lo)
-    const size = 2 ** log2
-    const start = output - (output % size)
-    if (log2 < 0 || (format.misalignedFaults && log2 === shift && start !== output)) {
+    if (log2 < 0 || (format.misalignedFaults && log2 === shift && !aligned(outHi, outLo, log2))) {
       this.#visitor.broken?.(input, depth, pa, hi, lo, log2 < 0 ? 'reserved size' : 'output not aligned to its size')
       return
     }
     this.leaves++
     const rights = space.fix[leafRights(space, hi, lo) & limit]!
-    if (log2 === shift) {
-      this.#visitor.leaf(input, start, log2, rights, depth, pa, hi, lo)
-      return
-    }
+    const start = cut(outHi, outLo, log2)
     // A leaf larger than its depth is repeated in each entry that it covers: each entry maps its own part.
-    const part = 2 ** Math.min(shift, log2)
-    this.#visitor.leaf(input, start + (input % size), Math.log2(part), rights, depth, pa, hi, lo)
+    if (log2 === shift) this.#visitor.leaf(input, start, log2, rights, depth, pa, hi, lo)
+    else this.#visitor.leaf(input, start + (input % POWERS[log2]!), Math.min(shift, log2), rights, depth, pa, hi, lo)
   }
 
   #physical(address: number): number {
@@ -170,8 +191,13 @@ class Enumeration {
   }
 }
 
-function swap(value: number): number {
-  return (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24)
+const POWERS = Float64Array.from({ length: 65 }, (_, log2) => 2 ** log2)
+
+/** hi:lo as a double, without the bits below 2^log2. */
+function cut(hi: number, lo: number, log2: number): number {
+  return log2 < 32
+    ? (hi >>> 0) * 4294967296 + ((lo & (-1 << log2)) >>> 0)
+    : ((log2 < 64 ? hi & (-1 << (log2 - 32)) : 0) >>> 0) * 4294967296
 }
 
 /** ENTRY_… as people read it. */

@@ -7,6 +7,7 @@
  *   input   the address that is translated    output  the address that a leaf or a table entry holds
  */
 import { ALL_RIGHTS } from '../../base/types.ts'
+import { doubleHi, doubleLo } from '../../base/u64.ts'
 
 /** How a present entry says that it is a leaf. */
 export const LEAF_BY_TABLE_BIT = 0 // VMSAv8-64: bit 1 clear above depth 0; bit 1 set at depth 0
@@ -21,7 +22,7 @@ export const LARGE_AMD = 2 // AMD v1 next level 7: the lowest clear address bit 
 
 /**
  * Bits gathered into an index: `(lo >>> loShift) & loMask | ((hi >>> hiShift) & hiMask) << hiPlace`; `rights` says what each index
- * allows (mask of UR … PX).
+ * allows (mask of UR … PX). At most 64 entries.
  */
 export interface RightsField {
   readonly loShift: number
@@ -50,13 +51,13 @@ export interface PtFormat {
   /** Depths at which a leaf may stand, as a mask of 1 << depth. */
   readonly leafDepths: number
   readonly large: number
-  /** Output address bits in place, and by how much to multiply (RISC-V holds the PPN two bits lower: 4). */
+  /** Output address bits in place, and by how much to shift them up (RISC-V holds the PPN two bits lower: 2). */
   readonly addressLo: number
   readonly addressHi: number
-  readonly addressScale: number
-  /** Low-word bits that hold high output bits (VMSAv8 52-bit), and by how much to multiply them. */
+  readonly addressShift: number
+  /** Low-word bits that hold high output bits (VMSAv8 52-bit), and how far to shift them up within the high word. */
   readonly extraMask: number
-  readonly extraScale: number
+  readonly extraShift: number
   /** What a leaf allows. */
   readonly leafRights: RightsField
   /** What a table entry still allows below it. */
@@ -112,7 +113,7 @@ export interface PtSpace {
   readonly top: number
   /** Bits 63:56 of the input are ignored (Arm TBI). */
   readonly ignoreTopByte: boolean
-  /** Outputs at or above this fault: 2^(output address size). */
+  /** Outputs at or above this fault: 2^(output address size), at least 2^32. */
   readonly outputLimit: number
   /** Whether rights of table entries count (Arm HPD switches them off). */
   readonly hierarchical: boolean
@@ -127,6 +128,17 @@ export interface PtSpace {
   readonly attributesHi: number
   /** Stage 2 under this stage 1; null when outputs are physical. */
   readonly stage2: PtSpace | null
+  /**
+   * Derived by `ptSpace` for the walker: root and output limit as halves; the mask of a table entry's rights bits, and their values
+   * that limit nothing. Make a changed copy with `ptSpace({ ...space, … })`.
+   */
+  readonly rootHi: number
+  readonly rootLo: number
+  readonly limitHi: number
+  readonly tableMaskHi: number
+  readonly tableMaskLo: number
+  readonly tableFreeHi: number
+  readonly tableFreeLo: number
 }
 
 /** The rights table that changes nothing. */
@@ -150,6 +162,10 @@ export const NO_LIMIT: RightsField = {
 /** A space with the defaults of a plain table; a context overrides what it says otherwise. */
 export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'inputBits'> & Partial<PtSpace>): PtSpace {
   const { format, root, topDepth, inputBits } = given
+  const outputLimit = given.outputLimit ?? 2 ** 52
+  const hierarchical = given.hierarchical ?? true
+  const { loMask, loShift, hiMask, hiShift, hiPlace, rights } = hierarchical ? format.tableRights : NO_LIMIT
+  const free = rights.indexOf(ALL_RIGHTS)
   return {
     format,
     root,
@@ -157,8 +173,8 @@ export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'i
     inputBits,
     top: given.top ?? TOP_ZERO,
     ignoreTopByte: given.ignoreTopByte ?? false,
-    outputLimit: given.outputLimit ?? 2 ** 52,
-    hierarchical: given.hierarchical ?? true,
+    outputLimit,
+    hierarchical,
     fix: given.fix ?? NO_FIX,
     accessed: given.accessed ?? AD_IGNORE,
     dirty: given.dirty ?? AD_IGNORE,
@@ -166,6 +182,13 @@ export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'i
     attributesLo: given.attributesLo ?? 0,
     attributesHi: given.attributesHi ?? 0,
     stage2: given.stage2 ?? null,
+    rootHi: doubleHi(root),
+    rootLo: doubleLo(root),
+    limitHi: doubleHi(outputLimit),
+    tableMaskHi: hiMask << hiShift,
+    tableMaskLo: loMask << loShift,
+    tableFreeHi: ((free >>> hiPlace) & hiMask) << hiShift,
+    tableFreeLo: (free & loMask) << loShift,
   }
 }
 

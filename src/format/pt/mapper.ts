@@ -372,8 +372,8 @@ export class PageTable {
 
 /** An output address as an entry's words. */
 export function outputWords(format: PtFormat, pa: number): { hi: number; lo: number } {
-  const value = pa / format.addressScale
-  const high = format.extraMask === 0 ? 0 : ((pa / format.extraScale) & format.extraMask) | 0
+  const value = pa / 2 ** format.addressShift
+  const high = format.extraMask === 0 ? 0 : (((pa / 4294967296) | 0) >>> format.extraShift) & format.extraMask
   return { lo: ((value | 0) & format.addressLo) | high, hi: ((value / 4294967296) | 0) & format.addressHi }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
+import { toDouble } from '../../base/u64.ts'
 import {
   AD_FAULT,
   AD_IGNORE,
@@ -113,11 +114,22 @@ export function classify(format: PtFormat, depth: number, hi: number, lo: number
   return ((lo & format.reservedTableLo[depth]!) | (hi & format.reservedTableHi[depth]!)) !== 0 ? ENTRY_RESERVED : ENTRY_TABLE
 }
 
-/** The address bits of an entry, not yet cut to a leaf's size. */
+/** Bits 31:0 of the output address of an entry, not yet cut to a leaf's size. */
+export function outputLo(format: PtFormat, lo: number): number {
+  return (lo & format.addressLo) << format.addressShift
+}
+
+/** Bits 63:32 of the output address of an entry. */
+export function outputHi(format: PtFormat, hi: number, lo: number): number {
+  const shift = format.addressShift
+  const high = (hi & format.addressHi) << shift
+  const carried = shift === 0 ? 0 : (lo & format.addressLo) >>> (32 - shift)
+  return high | carried | ((lo & format.extraMask) << format.extraShift)
+}
+
+/** The output address of an entry as a double. */
 export function outputOf(format: PtFormat, hi: number, lo: number): number {
-  const low = (lo & format.addressLo) >>> 0
-  const extra = format.extraMask === 0 ? 0 : (lo & format.extraMask) * format.extraScale
-  return ((hi & format.addressHi) * 4294967296 + low) * format.addressScale + extra
+  return (outputHi(format, hi, lo) >>> 0) * 4294967296 + (outputLo(format, lo) >>> 0)
 }
 
 /** log2 of what a leaf covers: its depth's size, or what its encoding says. -1 for an illegal encoding. */
@@ -149,7 +161,8 @@ export function tableRights(space: PtSpace, hi: number, lo: number): number {
   return space.hierarchical ? gather(space.format.tableRights, hi, lo) : ALL_RIGHTS
 }
 
-function swap32(value: number): number {
+/** The other byte order. */
+export function swap32(value: number): number {
   return (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24)
 }
 
@@ -161,22 +174,22 @@ export function indexBits(hi: number, lo: number, shift: number, bits: number): 
 
 /** Whether the bits of an input above `inputBits` are as the space wants them. */
 export function inputInRange(space: PtSpace, hi: number, lo: number): boolean {
-  const { inputBits } = space
-  if (inputBits >= 64) return true
-  // Bits 55:inputBits only, when the top byte is ignored: bit 55 decides.
+  const above = (space.inputBits - 32) | 0
+  if (above >= 0 && above < 32 && space.top === TOP_ZERO && hi >>> above === 0) return true
+  return inRange(space, hi, lo)
+}
+
+function inRange(space: PtSpace, hi: number, lo: number): boolean {
+  const bits = space.inputBits
+  if (bits >= 64) return true
+  // When the top byte is ignored, bits 55:inputBits count, and bit 55 stands for those above.
   const top = space.ignoreTopByte ? (hi << 8) >> 8 : hi
-  let above: number
-  if (inputBits >= 32) above = inputBits === 32 ? top : top >> (inputBits - 32)
-  else above = top !== 0 && top !== -1 ? 1 : (lo >> inputBits) | (top & ~(-1 >>> inputBits))
-  if (space.top === TOP_ZERO) return inputBits < 32 ? top === 0 && lo >>> inputBits === 0 : above === 0
-  if (space.top === TOP_ONES) return inputBits < 32 ? top === -1 && lo >> inputBits === -1 : above === -1
-  // Sign: all bits above equal the highest translated bit.
-  const sign = inputBits - 1 < 32 ? (lo >> (inputBits - 1)) & 1 : (hi >> (inputBits - 33)) & 1
-  return inputBits < 32
-    ? sign
-      ? top === -1 && lo >> inputBits === -1
-      : top === 0 && lo >>> inputBits === 0
-    : above === (sign ? -1 : 0)
+  // All bits from inputBits up, as one number that is 0 or -1 when they are all the same.
+  const above = bits >= 32 ? top >> (bits - 32) : (lo >> bits) ^ (lo >> 31) ? 1 : top === lo >> 31 ? top : 1
+  if (space.top === TOP_ZERO) return above === 0
+  if (space.top === TOP_ONES) return above === -1
+  const sign = bits > 32 ? (hi >> (bits - 33)) & 1 : (lo >> (bits - 1)) & 1
+  return above === -sign
 }
 
 /** State of the last walk. Reused: copy what must last. */
@@ -189,14 +202,16 @@ export class Walker {
   sizeLog2 = 0
   /** What the tables (of both stages) allow. */
   rights = 0
-  /** Whether an entry was read: `entry`, `lo` and `hi` say which. */
+  /** Whether an entry was read: `entryAddress`, `lo` and `hi` say which. */
   readAny = false
   /** Output, valid when the status is WALK_OK (and the intermediate address when stage 2 refused the output). */
   outLo = 0
   outHi = 0
-  /** The last entry's words. */
+  /** The last entry's words, and where it lies (physical). */
   lo = 0
   hi = 0
+  addressLo = 0
+  addressHi = 0
   /** Whether a leaf with the contiguous hint ended the walk. */
   contiguous = false
   /** Whether this walk changed an entry (access flag, dirty state). */
@@ -204,8 +219,6 @@ export class Walker {
   /** Stage 2's walker: state of its last walk. */
   outer: Walker | null = null
   observer: WalkObserver | null = null
-  /** [0] where the last entry lies. */
-  readonly at = new Float64Array(1)
   readonly memory: WordMemory
   readonly #stage: number
 
@@ -216,7 +229,7 @@ export class Walker {
 
   /** Where the last entry lies (physical). */
   get entryAddress(): number {
-    return this.at[0]!
+    return toDouble(this.addressHi, this.addressLo)
   }
 
   /** The walker of stage 2, made on first use. */
@@ -234,30 +247,31 @@ export class Walker {
    */
   walk(space: PtSpace, hi: number, lo: number, need: number, update: boolean): number {
     const format = space.format
+    const stage2 = space.stage2
+    const limitHi = space.limitHi
     let depth = space.topDepth
     this.readAny = false
     this.updated = false
-    this.contiguous = false
     this.depth = depth
     if (!inputInRange(space, hi, lo)) return this.#end(WALK_INPUT_RANGE)
-    let table = space.root
-    if (table >= space.outputLimit) return this.#end(WALK_OUTPUT_SIZE)
+    let tableHi = space.rootHi
+    let tableLo = space.rootLo
+    if (tableHi >= limitHi) return this.#end(WALK_OUTPUT_SIZE)
     let limit = ALL_RIGHTS
-    let shift = format.granuleLog2 + depth * format.indexBits
-    let bits = space.inputBits - shift
-    const stage2 = space.stage2
+    const bits = format.indexBits
+    let shift = (format.granuleLog2 + Math.imul(depth, bits)) | 0
+    let mask = ((1 << (space.inputBits - shift)) - 1) | 0
     for (;;) {
-      let address = table + indexBits(hi, lo, shift, bits) * 8
-      this.depth = depth
+      const slot = (shift < 32 ? (lo >>> shift) | (hi << (32 - shift)) : hi >>> (shift - 32)) & mask
+      let addressLo = (tableLo + (slot << 3)) | 0
+      let addressHi = addressLo >>> 0 < tableLo >>> 0 ? (tableHi + 1) | 0 : tableHi
       if (stage2 !== null) {
-        const outer = this.stage2
-        if (outer.walk(stage2, (address / 4294967296) | 0, address | 0, UR, update) !== WALK_OK)
-          return this.#end(WALK_STAGE2_TABLE)
-        address = (outer.outHi >>> 0) * 4294967296 + (outer.outLo >>> 0)
+        if (!this.#tableThrough(stage2, depth, addressHi, addressLo, update)) return this.status
+        addressHi = this.addressHi
+        addressLo = this.addressLo
       }
-      const index = this.memory.index(address)
-      this.at[0] = address
-      if (index < 0) return this.#end(WALK_TABLE_ABORT)
+      const index = this.memory.indexAt(addressHi, addressLo)
+      if (index < 0) return this.#abort(depth, addressHi, addressLo)
       const words = this.memory.words
       let entryLo = words[index]!
       let entryHi = words[index + 1]!
@@ -266,71 +280,131 @@ export class Walker {
         entryLo = swap32(entryHi)
         entryHi = swap32(first)
       }
-      this.readAny = true
-      this.lo = entryLo
-      this.hi = entryHi
       const kind = classify(format, depth, entryHi, entryLo)
-      if (kind === ENTRY_TABLE) {
-        table = outputOf(format, entryHi, entryLo)
-        if (table >= space.outputLimit) return this.#see(space, kind, WALK_OUTPUT_SIZE)
+      if (kind !== ENTRY_TABLE) {
+        this.depth = depth
+        this.addressHi = addressHi
+        this.addressLo = addressLo
+        this.hi = entryHi
+        this.lo = entryLo
+        this.readAny = true
+        if (kind !== ENTRY_LEAF) return this.#see(space, kind, kind === ENTRY_ABSENT ? WALK_NOT_PRESENT : WALK_RESERVED)
+        return this.#leaf(space, shift, limit, hi, lo, need, update)
+      }
+      tableHi = outputHi(format, entryHi, entryLo)
+      tableLo = outputLo(format, entryLo)
+      if ((entryHi & space.tableMaskHi) !== space.tableFreeHi || (entryLo & space.tableMaskLo) !== space.tableFreeLo)
         limit &= tableRights(space, entryHi, entryLo)
-        if (format.accessedInTables && (entryLo & format.accessed) === 0 && space.accessed !== AD_IGNORE) {
-          if (space.accessed === AD_FAULT) return this.#see(space, kind, WALK_ACCESS_FLAG)
-          if (update && !this.#store(space, entryHi, entryLo | format.accessed)) return this.#see(space, kind, this.status)
-        }
-        if (this.observer !== null) this.#see(space, kind, WALK_OK)
-        if (format.leafRule === LEAF_BY_NEXT_LEVEL) {
-          // A skipped level must have zero input bits (AMD I/O virtualization, "page translation").
-          const next = ((entryLo >>> 9) & 7) - 1
-          if (next < depth - 1) {
-            const skipped = coverShift(format, next + 1)
-            if (indexBits(hi, lo, skipped, shift - skipped) !== 0) return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
-          }
-          depth = next
-        } else depth--
-        bits = format.indexBits
-        shift = format.granuleLog2 + depth * bits
-        continue
+      if (tableHi >= limitHi || this.observer !== null || format.accessedInTables) {
+        if (this.#table(space, depth, addressHi, addressLo, entryHi, entryLo, update) !== WALK_OK) return this.status
       }
-      if (kind === ENTRY_ABSENT) return this.#see(space, kind, WALK_NOT_PRESENT)
-      if (kind === ENTRY_RESERVED) return this.#see(space, kind, WALK_RESERVED)
-      const log2 = format.large === 0 ? shift : leafLog2(format, depth, entryHi, entryLo)
-      if (log2 < 0) return this.#see(space, kind, WALK_RESERVED)
-      const output = outputOf(format, entryHi, entryLo)
-      if (output >= space.outputLimit) return this.#see(space, kind, WALK_OUTPUT_SIZE)
-      if (format.misalignedFaults && log2 === shift && !aligned(output, log2)) return this.#see(space, kind, WALK_RESERVED)
-      if (space.accessed === AD_FAULT && (entryLo & format.accessed) === 0) return this.#see(space, kind, WALK_ACCESS_FLAG)
-      const rights = space.fix[leafRights(space, entryHi, entryLo) & limit]!
-      this.rights = rights
-      this.sizeLog2 = log2
-      if ((need & ~rights) !== 0) return this.#see(space, kind, WALK_PERMISSION)
-      const write = (need & WRITE_RIGHTS) !== 0
-      if (space.dirty === AD_FAULT && write && (entryLo & format.dirty) === 0) return this.#see(space, kind, WALK_DIRTY)
-      if (space.accessed === AD_SET || space.dirty === AD_SET) {
-        if (update) {
-          const wanted = this.#withAccess(space, entryHi, entryLo, write)
-          if (wanted !== entryLo && !this.#store(space, entryHi, wanted)) return this.#see(space, kind, this.status)
+      if (format.leafRule === LEAF_BY_NEXT_LEVEL) {
+        // A skipped level must have zero input bits (AMD I/O virtualization, "page translation").
+        const next = ((entryLo >>> 9) & 7) - 1
+        const skipped = format.granuleLog2 + Math.imul(next + 1, bits)
+        if (next < depth - 1 && indexBits(hi, lo, skipped, shift - skipped) !== 0) {
+          this.#at(depth, addressHi, addressLo, entryHi, entryLo)
+          return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
         }
-      }
-      this.contiguous = (entryHi & format.contiguousHi) !== 0
-      if (this.observer !== null) this.#see(space, kind, WALK_OK)
-      // Output: the leaf's address above its size, the input below.
-      const outHi = (output / 4294967296) | 0
-      if (log2 >= 32) {
-        const mask = log2 >= 64 ? -1 : (1 << (log2 - 32)) - 1
-        this.outLo = lo
-        this.outHi = (outHi & ~mask) | (hi & mask)
+        depth = next
+        shift = (skipped - bits) | 0
       } else {
-        const mask = (1 << log2) - 1
-        this.outLo = ((output | 0) & ~mask) | (lo & mask)
-        this.outHi = outHi
+        depth--
+        shift = (shift - bits) | 0
       }
-      if (stage2 === null) {
-        this.status = WALK_OK
-        return WALK_OK
-      }
-      return this.#through(stage2, need, update)
+      mask = (1 << bits) - 1
     }
+  }
+
+  /** The end of a walk at a leaf, which `#at` describes. */
+  #leaf(space: PtSpace, shift: number, limit: number, hi: number, lo: number, need: number, update: boolean): number {
+    const format = space.format
+    const entryHi = this.hi
+    const entryLo = this.lo
+    const outHi = outputHi(format, entryHi, entryLo)
+    const outLo = outputLo(format, entryLo)
+    if (outHi >= space.limitHi) return this.#see(space, ENTRY_LEAF, WALK_OUTPUT_SIZE)
+    const log2 = format.large === 0 ? shift : leafLog2(format, this.depth, entryHi, entryLo)
+    if (log2 < 0) return this.#see(space, ENTRY_LEAF, WALK_RESERVED)
+    if (format.misalignedFaults && log2 === shift && !aligned(outHi, outLo, log2))
+      return this.#see(space, ENTRY_LEAF, WALK_RESERVED)
+    if (space.accessed === AD_FAULT && (entryLo & format.accessed) === 0) return this.#see(space, ENTRY_LEAF, WALK_ACCESS_FLAG)
+    const rights = space.fix[leafRights(space, entryHi, entryLo) & limit]!
+    this.rights = rights
+    this.sizeLog2 = log2
+    if ((need & ~rights) !== 0) return this.#see(space, ENTRY_LEAF, WALK_PERMISSION)
+    if (space.accessed === AD_SET || space.dirty !== AD_IGNORE) {
+      if (this.#accessLeaf(space, need, update) !== WALK_OK) return this.#see(space, ENTRY_LEAF, this.status)
+    }
+    this.contiguous = (entryHi & format.contiguousHi) !== 0
+    if (this.observer !== null) this.#see(space, ENTRY_LEAF, WALK_OK)
+    // Output: the leaf's address above its size, the input below.
+    if (log2 >= 32) {
+      const mask = log2 >= 64 ? -1 : (1 << (log2 - 32)) - 1
+      this.outLo = lo
+      this.outHi = (outHi & ~mask) | (hi & mask)
+    } else {
+      const mask = (1 << log2) - 1
+      this.outLo = (outLo & ~mask) | (lo & mask)
+      this.outHi = outHi
+    }
+    if (space.stage2 !== null) return this.#through(space.stage2, need, update)
+    this.status = WALK_OK
+    return WALK_OK
+  }
+
+  /** Access and dirty state of the leaf. */
+  #accessLeaf(space: PtSpace, need: number, update: boolean): number {
+    const write = (need & WRITE_RIGHTS) !== 0
+    if (space.dirty === AD_FAULT && write && (this.lo & space.format.dirty) === 0) return this.#end(WALK_DIRTY)
+    if (!update || (space.accessed !== AD_SET && space.dirty !== AD_SET)) return WALK_OK
+    const wanted = this.#withAccess(space, this.hi, this.lo, write)
+    return wanted === this.lo || this.#store(space, this.hi, wanted) ? WALK_OK : this.status
+  }
+
+  /** Stage 2 for the address of a stage 1 entry, which it leaves in addressHi:addressLo. */
+  #tableThrough(stage2: PtSpace, depth: number, hi: number, lo: number, update: boolean): boolean {
+    const outer = this.stage2
+    this.depth = depth
+    if (outer.walk(stage2, hi, lo, UR, update) !== WALK_OK) {
+      this.status = WALK_STAGE2_TABLE
+      return false
+    }
+    this.addressHi = outer.outHi
+    this.addressLo = outer.outLo
+    return true
+  }
+
+  #abort(depth: number, addressHi: number, addressLo: number): number {
+    this.depth = depth
+    this.addressHi = addressHi
+    this.addressLo = addressLo
+    return this.#end(WALK_TABLE_ABORT)
+  }
+
+  /** What a table entry needs besides being followed: its address in range, its access bit, the observer. */
+  #table(space: PtSpace, depth: number, addressHi: number, addressLo: number, hi: number, lo: number, update: boolean): number {
+    this.#at(depth, addressHi, addressLo, hi, lo)
+    if (outputHi(space.format, hi, lo) >= space.limitHi) return this.#see(space, ENTRY_TABLE, WALK_OUTPUT_SIZE)
+    return this.#see(space, ENTRY_TABLE, this.#accessTable(space, update))
+  }
+
+  /** Remembers the entry that was read last. */
+  #at(depth: number, addressHi: number, addressLo: number, hi: number, lo: number): void {
+    this.depth = depth
+    this.addressHi = addressHi
+    this.addressLo = addressLo
+    this.hi = hi
+    this.lo = lo
+    this.readAny = true
+  }
+
+  /** Access bits of table entries, for the formats that have them. */
+  #accessTable(space: PtSpace, update: boolean): number {
+    const { format } = space
+    if (!format.accessedInTables || (this.lo & format.accessed) !== 0 || space.accessed === AD_IGNORE) return WALK_OK
+    if (space.accessed === AD_FAULT) return WALK_ACCESS_FLAG
+    return update && !this.#store(space, this.hi, this.lo | format.accessed) ? this.status : WALK_OK
   }
 
   /** Stage 2 for the output of stage 1: rights and size become those of both. */
@@ -358,13 +432,12 @@ export class Walker {
 
   /** Writes the entry back. Under a stage 2, the table's page must be writable there. */
   #store(space: PtSpace, hi: number, lo: number): boolean {
-    const address = this.at[0]!
     if (space.stage2 !== null && (this.outer!.rights & UW) === 0) {
       this.outer!.status = WALK_PERMISSION
       this.status = WALK_STAGE2_TABLE
       return false
     }
-    const index = this.memory.indexForWrite(address)
+    const index = this.memory.indexForWrite(this.entryAddress)
     if (index < 0) {
       this.status = WALK_TABLE_ABORT
       return false
@@ -384,19 +457,15 @@ export class Walker {
 
   #see(space: PtSpace, kind: number, status: number): number {
     this.status = status
-    this.observer?.entry(this.#stage, space, this.depth, this.at[0]!, this.hi, this.lo, kind, status)
+    this.observer?.entry(this.#stage, space, this.depth, this.entryAddress, this.hi, this.lo, kind, status)
     return status
   }
 }
 
-function coverShift(format: PtFormat, depth: number): number {
-  return format.granuleLog2 + depth * format.indexBits
-}
-
-/** Whether a non-negative integer double is a multiple of 2^log2. */
-function aligned(value: number, log2: number): boolean {
-  if (log2 >= 32) return (value | 0) === 0 && (((value / 4294967296) | 0) & ((1 << (log2 - 32)) - 1)) === 0
-  return ((value | 0) & ((1 << log2) - 1)) === 0
+/** Whether hi:lo is a multiple of 2^log2. */
+export function aligned(hi: number, lo: number, log2: number): boolean {
+  if (log2 >= 32) return lo === 0 && (hi & ((1 << (log2 - 32)) - 1)) === 0
+  return (lo & ((1 << log2) - 1)) === 0
 }
 
 /** Rights of one privilege doubled to both, for regimes with a single privilege. */

@@ -1,0 +1,42 @@
+/** The tables and address sequences that all rows share. */
+import { random } from '../src/base/op.ts'
+import { UR, UW } from '../src/base/types.ts'
+import { type PtFormat, type PtSpace, ptSpace } from '../src/format/pt/format.ts'
+import { newRoot, PageTable } from '../src/format/pt/mapper.ts'
+import { PhysicalMemory } from '../src/memory/physical.ts'
+
+export const RAM_START = 0x4000_0000
+
+/** A space of `pages` pages from input 0 on, mapped one by one to scattered frames, so that nothing coalesces. */
+export function scattered(memory: PhysicalMemory, format: PtFormat, topDepth: number, inputBits: number, pages: number): PtSpace {
+  const root = newRoot(memory, { format, topDepth, inputBits })
+  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit: 2 ** 48 })
+  const table = new PageTable(memory, memory, space)
+  for (let page = 0; page < pages; page++) table.map(page * 4096, scatter(page, pages) * 4096, 4096, UR | UW)
+  return space
+}
+
+/** A permutation of 0 … pages-1 (a power of two). */
+export function scatter(page: number, pages: number): number {
+  return (Math.imul(page, 0x9e3779b1) >>> 0) & (pages - 1)
+}
+
+/** `count` random page numbers below `pages`. */
+export function sequence(count: number, pages: number): Uint32Array {
+  const next = random(1)
+  return Uint32Array.from({ length: count }, () => next(pages))
+}
+
+/** Memory with room for the tables of a million pages. */
+export function newMemory(): PhysicalMemory {
+  return new PhysicalMemory([{ start: RAM_START, end: RAM_START + 0x1000_0000 }])
+}
+
+/** The end of what the tables use: they are allocated upwards. */
+export function tablesEnd(memory: PhysicalMemory): number {
+  let end = RAM_START
+  memory.forEachFrame((pa) => {
+    end = Math.max(end, pa + 4096)
+  })
+  return end
+}

@@ -1,0 +1,12 @@
+/** The programs of `npm run bench` and `npm run fuzz`: never published. */
+import { defineConfig } from 'tsdown'
+
+export default defineConfig({
+  entry: { bench: 'bench/main.ts' },
+  outDir: 'out',
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  fixedExtension: false,
+  dts: false,
+})
