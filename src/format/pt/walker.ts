@@ -212,6 +212,11 @@ export class Walker {
   hi = 0
   addressLo = 0
   addressHi = 0
+  /** Under a stage 2: the intermediate address of the last stage 1 entry. */
+  ipaLo = 0
+  ipaHi = 0
+  /** Whether stage 2 refused to let hardware update a stage 1 entry (not to fetch it). */
+  updateRefused = false
   /** Whether a leaf with the contiguous hint ended the walk. */
   contiguous = false
   /** Whether this walk changed an entry (access flag, dirty state). */
@@ -366,7 +371,10 @@ export class Walker {
   #tableThrough(stage2: PtSpace, depth: number, hi: number, lo: number, update: boolean): boolean {
     const outer = this.stage2
     this.depth = depth
+    this.ipaHi = hi
+    this.ipaLo = lo
     if (outer.walk(stage2, hi, lo, UR, update) !== WALK_OK) {
+      this.updateRefused = false
       this.status = WALK_STAGE2_TABLE
       return false
     }
@@ -430,10 +438,10 @@ export class Walker {
     return wanted
   }
 
-  /** Writes the entry back. Under a stage 2, the table's page must be writable there. */
+  /** Writes the entry back. Under a stage 2, that is a write to the table's page: it must be writable there, and becomes dirty. */
   #store(space: PtSpace, hi: number, lo: number): boolean {
-    if (space.stage2 !== null && (this.outer!.rights & UW) === 0) {
-      this.outer!.status = WALK_PERMISSION
+    if (space.stage2 !== null && this.outer!.walk(space.stage2, this.ipaHi, this.ipaLo, UR | UW, true) !== WALK_OK) {
+      this.updateRefused = true
       this.status = WALK_STAGE2_TABLE
       return false
     }
