@@ -1,7 +1,7 @@
 /** The tables and address sequences that all rows share. */
 import { random } from '../src/base/op.ts'
 import { UR, UW } from '../src/base/types.ts'
-import { type PtFormat, type PtSpace, ptSpace } from '../src/format/pt/format.ts'
+import { AD_FAULT, type PtFormat, type PtSpace, ptSpace } from '../src/format/pt/format.ts'
 import { newRoot, PageTable } from '../src/format/pt/mapper.ts'
 import { PhysicalMemory } from '../src/memory/physical.ts'
 
@@ -10,9 +10,19 @@ export const RAM_START = 0x4000_0000
 /** A space of `pages` pages from input 0 on, mapped one by one to scattered frames, so that nothing coalesces. */
 export function scattered(memory: PhysicalMemory, format: PtFormat, topDepth: number, inputBits: number, pages: number): PtSpace {
   const root = newRoot(memory, { format, topDepth, inputBits })
-  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit: 2 ** 48 })
+  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit: 2 ** 48, accessed: AD_FAULT })
   const table = new PageTable(memory, memory, space)
-  for (let page = 0; page < pages; page++) table.map(page * 4096, scatter(page, pages) * 4096, 4096, UR | UW)
+  for (let first = 0; first < pages; first += 512) {
+    // The mapper makes the tables; their other entries are written directly, which is quicker.
+    table.map(first * 4096, 0, 4096, UR | UW)
+    const { pa, hi, lo } = table.leaf(first * 4096)!
+    const index = memory.indexForWrite(pa)
+    for (let slot = 0; slot < Math.min(512, pages); slot++) {
+      const output = scatter(first + slot, pages)
+      memory.words[index + slot * 2] = lo | (output << 12)
+      memory.words[index + slot * 2 + 1] = hi | (output >>> 20)
+    }
+  }
   return space
 }
 

@@ -1,6 +1,6 @@
 /** Compiles and runs the C twin (twin.c) on the same memory. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { hex } from '../src/base/hex.ts'
@@ -9,6 +9,11 @@ import type { PhysicalMemory } from '../src/memory/physical.ts'
 export interface TwinResult {
   readonly ns: number
   readonly sum: bigint
+}
+
+export interface TwinImage {
+  readonly file: string
+  readonly start: number
 }
 
 export class Twin {
@@ -31,20 +36,22 @@ export class Twin {
     return null
   }
 
-  /** Runs one command of twin.c over [start, end) of the memory. */
-  run(
-    memory: PhysicalMemory,
-    start: number,
-    end: number,
-    sequence: Uint32Array,
-    command: string,
-    args: readonly number[],
-  ): TwinResult {
-    const image = join(this.#folder, 'image')
+  /** Writes [start, end) of the memory for the twin to read. */
+  image(memory: PhysicalMemory, start: number, end: number): TwinImage {
+    const file = join(this.#folder, `image-${start}-${end}`)
+    const step = 1 << 24
+    writeFileSync(file, '')
+    for (let at = start; at < end; at += step) appendFileSync(file, memory.read(at, Math.min(step, end - at)))
+    return { file, start }
+  }
+
+  /** Runs one command of twin.c over an image. */
+  run(image: TwinImage, sequence: Uint32Array, command: string, args: readonly number[]): TwinResult {
     const order = join(this.#folder, 'sequence')
-    writeFileSync(image, memory.read(start, end - start))
     writeFileSync(order, new Uint8Array(sequence.buffer, sequence.byteOffset, sequence.byteLength))
-    const text = execFileSync(this.#program, [image, hex(start), order, command, ...args.map(hex)], { encoding: 'utf8' })
+    const text = execFileSync(this.#program, [image.file, hex(image.start), order, command, ...args.map(hex)], {
+      encoding: 'utf8',
+    })
     const { ns, sum } = JSON.parse(text) as { ns: number; sum: string }
     return { ns, sum: BigInt(`0x${sum}`) }
   }
