@@ -17,6 +17,8 @@ export interface CpuSpace {
   readonly alive: boolean
   /** The CPU's page table: format, root, sizes. The IOMMU walks the same memory. */
   readonly space: PtSpace
+  /** Width of the CPU's address-space tags, where it has any: an IOMMU that shares them needs as many. */
+  readonly asidBits?: number
   /** Address-space tag of the CPU, pinned so that it stays for as long as devices use it; null when none can be pinned. Counted. */
   pinAsid(): number | null
   unpinAsid(): void
