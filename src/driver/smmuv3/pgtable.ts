@@ -1,0 +1,109 @@
+/**
+ * A page table that the driver writes itself: `io_pgtable` of a domain, or of a private io_mm. Changes of a block's size go through
+ * an invalid entry (break before make; DDI 0487, D8.16), and tables are given back once no walk can be in them.
+ */
+import type { PageAllocator, WordMemory } from '../../base/memory.ts'
+import { Lock, type Op, step } from '../../base/op.ts'
+import { doubleHi, doubleLo, u64 } from '../../base/u64.ts'
+import type { IoPgtable } from '../../core/driver.ts'
+import { coverLog2, type PtSpace } from '../../format/pt/format.ts'
+import { newRoot, PageTable } from '../../format/pt/mapper.ts'
+import { outputOf, WALK_OK, Walker } from '../../format/pt/walker.ts'
+import type { Shape } from './spaces.ts'
+import { blockSize } from './stream-table.ts'
+
+/** How a page table's owner makes the hardware forget [start, end). */
+export interface Forgetting {
+  /** IOTLB, awaited. `leaf`: only leaves changed, no table was taken out. */
+  tlb(start: bigint, end: bigint, leaf: boolean): Op<void>
+  /** ATCs of the devices, awaited. After `tlb`: an ATC would be filled again from what is stale. */
+  atc(start: bigint, end: bigint): Op<void>
+}
+
+export class DriverPgtable implements IoPgtable {
+  readonly space: PtSpace
+  readonly #table: PageTable
+  readonly #pages: PageAllocator
+  readonly #memory: WordMemory
+  readonly #forgetting: Forgetting
+  readonly #lock: Lock
+
+  constructor(name: string, memory: WordMemory, pages: PageAllocator, shape: Shape, forgetting: Forgetting) {
+    this.space = { ...shape, root: newRoot(pages, shape) }
+    this.#memory = memory
+    this.#pages = pages
+    this.#forgetting = forgetting
+    this.#table = new PageTable(memory, pages, this.space)
+    this.#lock = new Lock(`page table of ${name}`)
+  }
+
+  /** @throws MapError when the range cannot be mapped; then nothing was changed. */
+  map(iova: bigint, pa: bigint, size: bigint, rights: number): Op<void> {
+    return this.#lock.hold(() => this.#map(iova, pa, size, rights))
+  }
+
+  /** @throws MapError when the range is not aligned to pages, or outside the space. */
+  unmap(iova: bigint, size: bigint): Op<bigint> {
+    return this.#lock.hold(() => this.#unmap(iova, size))
+  }
+
+  iovaToPhys(iova: bigint): bigint | null {
+    if (iova < 0n || iova >> BigInt(this.space.inputBits) !== 0n) return null
+    const walker = new Walker(this.#memory)
+    const page = Number(iova >> 12n) * 4096
+    if (walker.walk(this.space, doubleHi(page), doubleLo(page), 0, false) !== WALK_OK) return null
+    return u64(walker.outHi, walker.outLo) | (iova & 4095n)
+  }
+
+  /** Gives all tables back. Only when the hardware cannot reach them any more. */
+  free(): void {
+    this.#table.destroy()
+    const { format, topDepth, inputBits, root } = this.space
+    this.#pages.free(root, blockSize(2 ** (inputBits - coverLog2(format, topDepth) + 3)))
+  }
+
+  // What was not mapped was not cached (DDI 0487, D8.16: entries that fault are not), so there is nothing to invalidate.
+  *#map(iova: bigint, pa: bigint, size: bigint, rights: number): Op<void> {
+    this.#table.map(Number(iova), Number(pa), Number(size), rights)
+    yield* step('mapped')
+  }
+
+  *#unmap(iova: bigint, size: bigint): Op<bigint> {
+    const start = Number(iova)
+    const end = start + Number(size)
+    const page = 1n << BigInt(this.space.format.granuleLog2)
+    if (iova % page === 0n && size % page === 0n) {
+      yield* this.#split(start)
+      yield* this.#split(end)
+    }
+    const { bytes, freed } = this.#table.unmap(start, end - start)
+    yield* step('unmapped')
+    if (bytes > 0 || freed.length > 0) {
+      yield* this.#forgetting.tlb(iova, iova + size, freed.length === 0)
+      for (const { pa, bytes: tableBytes } of freed) this.#pages.free(pa, tableBytes)
+      yield* this.#forgetting.atc(iova, iova + size)
+    }
+    return BigInt(bytes)
+  }
+
+  /** Makes an edge of a range the edge of a leaf: blocks that it cuts become tables of smaller ones. */
+  *#split(edge: number): Op<void> {
+    const { format, inputBits } = this.space
+    if (edge <= 0 || edge >= 2 ** inputBits) return
+    for (;;) {
+      const leaf = this.#table.leaf(edge)
+      if (leaf === null) return
+      const size = 2 ** coverLog2(format, leaf.depth)
+      const base = Math.floor(edge / size) * size
+      if (base === edge || leaf.depth === 0) return
+      const output = outputOf(format, leaf.hi, leaf.lo)
+      // Break: the hardware must not hold the block and its parts at once.
+      this.#table.replaceLeaf(leaf.pa, 0, 0)
+      yield* step('block made invalid')
+      yield* this.#forgetting.tlb(BigInt(base), BigInt(base) + BigInt(size), true)
+      // Make: the same mapping in leaves one level below.
+      this.#table.map(base, output, size, this.#table.leafRights(leaf.hi, leaf.lo), { maxLeafDepth: leaf.depth - 1 })
+      yield* step('block split')
+    }
+  }
+}
