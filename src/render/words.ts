@@ -1,0 +1,56 @@
+/** Sizes, counts and address spaces in words: the same in every output. */
+import { size } from '../base/hex.ts'
+import type { DeviceNode, SpaceNode } from '../inspect/graph.ts'
+import { clean } from './clean.ts'
+
+/** `1 device`, `1,000 devices`. */
+export function count(number: number | bigint, one: string, many = `${one}s`): string {
+  return `${grouped(number)} ${number === 1 || number === 1n ? one : many}`
+}
+
+/** `12,345`. */
+export function grouped(number: number | bigint): string {
+  return number.toString().replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** A size for people, to three digits: `4 KiB`, `1.5 MiB`. Exact ones stay exact. */
+export function about(bytes: bigint): string {
+  const exact = size(bytes)
+  if (exact.length <= 8) return exact
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
+  let unit = 0
+  let value = Number(bytes)
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit++
+  }
+  return `${value >= 100 ? Math.round(value) : Number(value.toPrecision(2 + Number(value >= 10)))} ${units[unit]}`
+}
+
+/** What kind of space it is: `io_pgtable`, `io_mm → mm X`, `io_mm → private`, `page table`. */
+export function spaceName(space: SpaceNode): string {
+  const label = clean(space.label)
+  if (space.role === 'io_mm') return label === '' ? 'io_mm' : `io_mm → ${label}`
+  if (space.role === 'private') return 'io_mm → private'
+  return space.role === 'io_pgtable' ? 'io_pgtable' : 'page table'
+}
+
+/** What else is known of it: the label where `spaceName` does not hold it, and the stage where it is the second and that is not said already. */
+export function spaceAbout(space: SpaceNode, sayStage = true): string {
+  const label = clean(space.label)
+  const said = space.role === 'io_mm' || label === 'private' || label === 'io_pgtable' ? '' : label
+  return [sayStage && space.stage === 2 ? 'stage 2' : '', said].filter((part) => part !== '').join(', ')
+}
+
+/** What it maps: `3 ranges, 48 KiB`, `empty`. */
+export function spaceMaps(space: SpaceNode): string {
+  if (space.root === null && space.ranges.length === 0) return 'not translated'
+  const more = space.complete ? '' : '≥ '
+  if (space.ranges.length === 0) return space.complete ? 'empty' : 'not read to the end'
+  return `${more}${about(space.mappedBytes)} in ${more}${count(space.ranges.length, 'range')}`
+}
+
+/** What a device without tables does, in a word or two; empty when its tables say more. */
+export function deviceState(device: DeviceNode): string {
+  return device.state === 'none' || device.state === 'tables' ? '' : device.state
+}
