@@ -60,3 +60,72 @@ export function leafRightsOf(protection: number, kernel: boolean): number {
   const privileged = ((protection & UR) !== 0 ? PR : 0) | ((protection & UW) !== 0 ? PW : 0)
   return kernel ? privileged | ((protection & UX) !== 0 ? PX : 0) : protection | privileged
 }
+
+/** All areas of a process, ascending, without overlaps. */
+export class Areas {
+  readonly list: Vma[] = []
+
+  /** The area that holds this address. */
+  find(address: number): Vma | null {
+    const vma = this.list[this.after(address)]
+    return vma !== undefined && vma.start <= address ? vma : null
+  }
+
+  /** Index of the first area that ends after this address. */
+  after(address: number): number {
+    let low = 0
+    let high = this.list.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.list[middle]!.end > address) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
+  /** Areas that overlap [start, end). */
+  overlapping(start: number, end: number): Vma[] {
+    const found: Vma[] = []
+    for (let index = this.after(start); index < this.list.length && this.list[index]!.start < end; index++)
+      found.push(this.list[index]!)
+    return found
+  }
+
+  /** @throws MmError when it overlaps another. */
+  insert(vma: Vma): void {
+    const index = this.after(vma.start)
+    const next = this.list[index]
+    if (next !== undefined && next.start < vma.end)
+      throw new MmError(
+        'overlap',
+        `${range(vma.start, vma.end)} overlaps the area ${range(next.start, next.end)}: unmap that first`,
+      )
+    this.list.splice(index, 0, vma)
+  }
+
+  /** Splits areas at the ends of [start, end). @returns those that lie inside now. */
+  isolate(start: number, end: number): Vma[] {
+    this.#split(start)
+    this.#split(end)
+    return this.overlapping(start, end)
+  }
+
+  /** Takes [start, end) out. @returns the areas, or parts of areas, that were there. */
+  remove(start: number, end: number): Vma[] {
+    const inside = this.isolate(start, end)
+    if (inside.length > 0) this.list.splice(this.list.indexOf(inside[0]!), inside.length)
+    return inside
+  }
+
+  #split(at: number): void {
+    const index = this.after(at)
+    const vma = this.list[index]
+    if (vma === undefined || vma.start >= at) return
+    this.list.splice(index + 1, 0, { ...vma, start: at, offset: vma.offset + (at - vma.start) })
+    vma.end = at
+  }
+}
+
+function range(start: number, end: number): string {
+  return `0x${start.toString(16)}..0x${end.toString(16)}`
+}
