@@ -1,16 +1,24 @@
 /** What table code needs of memory: words by address, without allocation. `memory/` implements it. */
+
+/** Nothing answers at an address. */
+export const NO_ANSWER = -1
+/** Something answers, and says that its data is corrupt (poison). */
+export const POISONED = -2
+
+/** Physical memory as table code reads it. */
 export interface WordMemory {
   /** The storage. May be replaced by a larger one inside `index` and `indexForWrite`: read it after the call. */
   readonly words: Int32Array
   /**
-   * Where the 32-bit word at physical address `pa` lies in `words`, or -1 when nothing answers there (a bus error, or a page
-   * that a dump does not hold). `pa` is a multiple of 4. An aligned structure of up to 4 KiB is contiguous from there.
+   * Where the 32-bit word at physical address `pa` lies in `words`, or NO_ANSWER (a bus error, or a page that a dump does not hold), or
+   * POISONED. `pa` is a multiple of 4. An aligned structure of up to 4 KiB is contiguous from there.
+   * @param bytes how much is read in one access (4 when left out), for memories of which parts of a page may refuse.
    */
-  index(pa: number): number
+  index(pa: number, bytes?: number): number
   /** As `index`, with the address as two 32-bit halves (signed or not). The hot way. */
-  indexAt(hi: number, lo: number): number
+  indexAt(hi: number, lo: number, bytes?: number): number
   /** As `index`, for a write: memory that was never written gets storage of its own first. */
-  indexForWrite(pa: number): number
+  indexForWrite(pa: number, bytes?: number): number
 }
 
 /** Memory in which the OS side can allocate pages for its tables. */

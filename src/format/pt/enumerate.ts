@@ -1,6 +1,6 @@
 /** Every leaf of a space, in input order, by the same `classify` that the walker uses. Hostile tables cost at most the budget. */
 import type { WordMemory } from '../../base/memory.ts'
-import { ALL_RIGHTS, UR } from '../../base/types.ts'
+import { ALL_RIGHTS } from '../../base/types.ts'
 import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, TOP_ONES, TOP_SIGN } from './format.ts'
 import {
   aligned,
@@ -93,24 +93,20 @@ class Enumeration {
     this.tables++
     this.#visitor.table?.(table, depth, input)
     const shift = coverLog2(format, depth)
-    const bits = depth === space.topDepth ? space.inputBits - shift : format.indexBits
+    // A context may take fewer input bits than its top level covers (RISC-V tc.SXL over Sv48x4): one entry then.
+    const bits = depth === space.topDepth ? Math.max(0, space.inputBits - shift) : format.indexBits
     const step = POWERS[shift]!
     const entries = POWERS[bits]!
-    for (let first = 0; first < entries; first += 512) {
-      const pa = this.#physical(table + first * 8)
+    const perPage = 4096 >> format.entryLog2
+    for (let first = 0; first < entries; first += perPage) {
+      const address = table + (first << format.entryLog2)
+      const pa = this.#physical(address)
       const start = pa < 0 ? -1 : this.#memory.index(pa)
       if (start < 0) {
-        this.#visitor.broken?.(
-          input + first * step,
-          depth,
-          pa < 0 ? table + first * 8 : pa,
-          0,
-          0,
-          'nothing answers at this table',
-        )
+        this.#visitor.broken?.(input + first * step, depth, pa < 0 ? address : pa, 0, 0, 'nothing answers at this table')
         continue
       }
-      this.#page(start, Math.min(512, entries - first), pa, depth, shift, input + first * step, step, limit)
+      this.#page(start, Math.min(perPage, entries - first), pa, depth, shift, input + first * step, step, limit)
       if (!this.complete) return
     }
   }
@@ -129,23 +125,25 @@ class Enumeration {
     const space = this.#space
     const format = space.format
     const swapped = space.bigEndian
+    const entryLog2 = format.entryLog2
+    const whole = entryLog2 === 3
     for (let slot = 0; slot < count; slot++) {
       // Loads of other tables may have moved the storage: read through the memory each time.
       const words = this.#memory.words
-      const at = start + (slot << 1)
+      const at = start + (slot << (entryLog2 - 2))
       let lo = words[at]!
-      let hi = words[at + 1]!
+      let hi = whole ? words[at + 1]! : 0
       if ((lo | hi) === 0) continue
       if (swapped) {
         const first = lo
-        lo = swap32(hi)
-        hi = swap32(first)
+        lo = swap32(whole ? hi : first)
+        hi = whole ? swap32(first) : 0
       }
       const kind = classify(format, depth, hi, lo)
-      if (kind === ENTRY_LEAF) this.#leaf(depth, input + slot * step, limit, pa + (slot << 3), hi, lo, shift)
-      else if (kind === ENTRY_TABLE) this.#child(depth, input + slot * step, limit, pa + (slot << 3), hi, lo)
+      if (kind === ENTRY_LEAF) this.#leaf(depth, input + slot * step, limit, pa + (slot << entryLog2), hi, lo, shift)
+      else if (kind === ENTRY_TABLE) this.#child(depth, input + slot * step, limit, pa + (slot << entryLog2), hi, lo)
       else if (kind === ENTRY_RESERVED)
-        this.#visitor.broken?.(input + slot * step, depth, pa + (slot << 3), hi, lo, 'reserved encoding')
+        this.#visitor.broken?.(input + slot * step, depth, pa + (slot << entryLog2), hi, lo, 'reserved encoding')
       if (!this.complete) return
     }
   }
@@ -186,7 +184,7 @@ class Enumeration {
   #physical(address: number): number {
     const outer = this.#outer
     if (outer === null) return address
-    const status = outer.walk(this.#space.stage2!, (address / 4294967296) | 0, address | 0, UR, false)
+    const status = outer.walk(this.#space.stage2!, (address / 4294967296) | 0, address | 0, this.#space.fetchNeed, false)
     return status === WALK_OK ? (outer.outHi >>> 0) * 4294967296 + (outer.outLo >>> 0) : -1
   }
 }

@@ -6,7 +6,7 @@
  *   leaf    an entry that maps memory         level   the depth as the format's manual numbers it
  *   input   the address that is translated    output  the address that a leaf or a table entry holds
  */
-import { ALL_RIGHTS } from '../../base/types.ts'
+import { ALL_RIGHTS, UR } from '../../base/types.ts'
 import { doubleHi, doubleLo } from '../../base/u64.ts'
 
 /** How a present entry says that it is a leaf. */
@@ -41,6 +41,8 @@ export interface PtFormat {
   readonly granuleLog2: number
   /** Input bits per level, below the top level. */
   readonly indexBits: number
+  /** log2 of an entry's bytes: 3, or 2 (RISC-V Sv32; the high word of such an entry counts as 0). */
+  readonly entryLog2: number
   /** The manual's number of a depth: levelOfLeaf + levelStep × depth. */
   readonly levelOfLeaf: number
   readonly levelStep: 1 | -1
@@ -60,6 +62,8 @@ export interface PtFormat {
   readonly extraShift: number
   /** What a leaf allows. */
   readonly leafRights: RightsField
+  /** Low-word bit of leaves that belong to unprivileged code (RISC-V U), for NEED_USER and NEED_SUPERVISOR; 0: no such sides. */
+  readonly userLo: number
   /** What a table entry still allows below it. */
   readonly tableRights: RightsField
   /** Reserved bits by depth, which must be zero; a format that ignores reserved bits has zeros. */
@@ -90,6 +94,18 @@ export interface PtFormat {
   readonly newTableHi: number
 }
 
+/**
+ * What a walk may need besides rights (mask of UR … PX), as further bits of the same number. NEED_USER, NEED_SUPERVISOR: the leaf must
+ * be on that side (`userLo`), whatever it allows. Rights shifted by NEED_IF_ALLOWED: an access that happens if the leaf allows it; it
+ * never faults for want of rights, but has the dirty bit set (or faults for want of it). NEED_DIRTY_ALONG: where the access bit has to be
+ * set and writing is allowed, the dirty bit is set with it. NEED_INTERMEDIATE: stop before stage 2.
+ */
+export const NEED_USER = 1 << 6
+export const NEED_SUPERVISOR = 1 << 7
+export const NEED_IF_ALLOWED = 8
+export const NEED_DIRTY_ALONG = 1 << 14
+export const NEED_INTERMEDIATE = 1 << 15
+
 /** What hardware does when an access bit (or dirty bit) that it needs is clear. */
 export const AD_IGNORE = 0
 export const AD_FAULT = 1
@@ -115,6 +131,8 @@ export interface PtSpace {
   readonly ignoreTopByte: boolean
   /** Outputs at or above this fault: 2^(output address size), at least 2^32. */
   readonly outputLimit: number
+  /** Entries at or above this are not read, nothing answers there: 2^(physical address size), at least 2^32. */
+  readonly physicalLimit: number
   /** Whether rights of table entries count (Arm HPD switches them off). */
   readonly hierarchical: boolean
   /** Last word on rights, 64 entries: rights → rights (WXN, PAN, SUM, SMEP …). */
@@ -128,13 +146,16 @@ export interface PtSpace {
   readonly attributesHi: number
   /** Stage 2 under this stage 1; null when outputs are physical. */
   readonly stage2: PtSpace | null
+  /** What fetches of this space's entries need of stage 2: UR, and NEED_… bits. */
+  readonly fetchNeed: number
   /**
-   * Derived by `ptSpace` for the walker: root and output limit as halves; the mask of a table entry's rights bits, and their values
+   * Derived by `ptSpace` for the walker: root and limits as halves; the mask of a table entry's rights bits, and their values
    * that limit nothing. Make a changed copy with `ptSpace({ ...space, … })`.
    */
   readonly rootHi: number
   readonly rootLo: number
   readonly limitHi: number
+  readonly physicalHi: number
   readonly tableMaskHi: number
   readonly tableMaskLo: number
   readonly tableFreeHi: number
@@ -163,6 +184,7 @@ export const NO_LIMIT: RightsField = {
 export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'inputBits'> & Partial<PtSpace>): PtSpace {
   const { format, root, topDepth, inputBits } = given
   const outputLimit = given.outputLimit ?? 2 ** 52
+  const physicalLimit = given.physicalLimit ?? 2 ** 62
   const hierarchical = given.hierarchical ?? true
   const { loMask, loShift, hiMask, hiShift, hiPlace, rights } = hierarchical ? format.tableRights : NO_LIMIT
   const free = rights.indexOf(ALL_RIGHTS)
@@ -174,6 +196,7 @@ export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'i
     top: given.top ?? TOP_ZERO,
     ignoreTopByte: given.ignoreTopByte ?? false,
     outputLimit,
+    physicalLimit,
     hierarchical,
     fix: given.fix ?? NO_FIX,
     accessed: given.accessed ?? AD_IGNORE,
@@ -182,9 +205,11 @@ export function ptSpace(given: Pick<PtSpace, 'format' | 'root' | 'topDepth' | 'i
     attributesLo: given.attributesLo ?? 0,
     attributesHi: given.attributesHi ?? 0,
     stage2: given.stage2 ?? null,
+    fetchNeed: given.fetchNeed ?? UR,
     rootHi: doubleHi(root),
     rootLo: doubleLo(root),
     limitHi: doubleHi(outputLimit),
+    physicalHi: doubleHi(physicalLimit),
     tableMaskHi: hiMask << hiShift,
     tableMaskLo: loMask << loShift,
     tableFreeHi: ((free >>> hiPlace) & hiMask) << hiShift,
@@ -200,7 +225,7 @@ export function coverLog2(format: PtFormat, depth: number): number {
 /** log2 of the bytes of a table: the top one may be larger (concatenated) or smaller than a page. */
 export function tableLog2(space: PtSpace, depth: number): number {
   const bits = depth === space.topDepth ? space.inputBits - coverLog2(space.format, depth) : space.format.indexBits
-  return bits + 3
+  return bits + space.format.entryLog2
 }
 
 /** The manual's number of the level at this depth. */

@@ -58,6 +58,7 @@ export class PageTable {
   readonly space: PtSpace
   readonly #memory: WordMemory
   readonly #pages: PageAllocator
+  readonly #entryBytes: number
   /** Tables allocated, the top one not counted. */
   tables = 0
 
@@ -66,6 +67,7 @@ export class PageTable {
     this.space = space
     this.#memory = memory
     this.#pages = pages
+    this.#entryBytes = 2 ** space.format.entryLog2
   }
 
   /**
@@ -80,7 +82,10 @@ export class PageTable {
         `physical address 0x${pa.toString(16)}: needs page alignment, below 0x${this.space.outputLimit.toString(16)}`,
       )
     const index = rightsIndex(this.space.format.leafRights, rights)
-    if (index < 0) throw new MapError('no-rights', `${this.space.format.name} has no way to say rights ${rights}`)
+    // Without rights, an entry of some formats would not be a leaf (RISC-V: it would point to a table).
+    const plain = index < 0 ? null : this.#leafWords(0, pa, index, {})
+    if (plain === null || classify(this.space.format, 0, plain.hi, plain.lo) !== ENTRY_LEAF)
+      throw new MapError('no-rights', `${this.space.format.name} has no way to say rights ${rights}`)
     const taken = this.#firstMapped(this.space.root, this.space.topDepth, 0, iova, iova + size)
     if (taken >= 0) throw new MapError('already-mapped', `0x${taken.toString(16)} is mapped already; unmap it first`)
     this.#map(this.space.root, this.space.topDepth, 0, iova, iova + size, pa - iova, index, options)
@@ -104,7 +109,7 @@ export class PageTable {
     const { format, root, topDepth } = this.space
     let table = root
     for (let depth = topDepth; ; ) {
-      const pa = table + this.#slot(iova, depth) * 8
+      const pa = table + this.#slot(iova, depth) * this.#entryBytes
       const { hi, lo } = this.#read(pa)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) return { pa, depth, hi, lo }
@@ -165,7 +170,7 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const pa = table + ((entryBase - base) / step) * 8
+      const pa = table + ((entryBase - base) / step) * this.#entryBytes
       if (this.#fits(depth, options) && next - at === step && (at + delta) % step === 0) {
         const { hi, lo } = this.#leafWords(depth, at + delta, rights, options)
         this.#write(pa, hi, lo)
@@ -202,7 +207,7 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const pa = table + ((entryBase - base) / step) * 8
+      const pa = table + ((entryBase - base) / step) * this.#entryBytes
       let entry = this.#read(pa)
       let kind = classify(format, depth, entry.hi, entry.lo)
       if (kind === ENTRY_LEAF && next - at < step) {
@@ -243,7 +248,7 @@ export class PageTable {
     const output = outputOf(format, hi, lo)
     for (let slot = 0; slot < 2 ** format.indexBits; slot++) {
       const words = this.#relocate(below, output + slot * step, hi, lo)
-      this.#write(child + slot * 8, words.hi, words.lo)
+      this.#write(child + slot * this.#entryBytes, words.hi, words.lo)
     }
     this.#write(pa, 0, 0)
     beforeSplit?.(base, 2 ** coverLog2(format, depth))
@@ -302,17 +307,17 @@ export class PageTable {
 
   #slot(iova: number, depth: number): number {
     const step = 2 ** coverLog2(this.space.format, depth)
-    const slots = 2 ** (tableLog2(this.space, depth) - 3)
+    const slots = 2 ** tableLog2(this.space, depth) / this.#entryBytes
     return Math.floor(iova / step) % slots
   }
 
   #empty(table: number, depth: number): boolean {
     const index = this.#memory.index(table)
-    const count = 2 ** (tableLog2(this.space, depth) - 3)
-    for (let done = 0; done < count; done += 512) {
-      const at = done === 0 ? index : this.#memory.index(table + done * 8)
+    const bytes = 2 ** tableLog2(this.space, depth)
+    for (let done = 0; done < bytes; done += 4096) {
+      const at = done === 0 ? index : this.#memory.index(table + done)
       const words = this.#memory.words
-      for (let word = at; word < at + Math.min(512, count) * 2; word++) if (words[word] !== 0) return false
+      for (let word = at; word < at + Math.min(4096, bytes) / 4; word++) if (words[word] !== 0) return false
     }
     return true
   }
@@ -324,7 +329,7 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const { hi, lo } = this.#read(table + ((entryBase - base) / step) * 8)
+      const { hi, lo } = this.#read(table + ((entryBase - base) / step) * this.#entryBytes)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_TABLE) {
         const found = this.#firstMapped(outputOf(format, hi, lo), this.#below(depth, lo), entryBase, at, next)
@@ -338,16 +343,16 @@ export class PageTable {
   #destroy(table: number, depth: number): boolean {
     const { format } = this.space
     let mapped = false
-    const entries = 2 ** (tableLog2(this.space, depth) - 3)
+    const entries = 2 ** tableLog2(this.space, depth) / this.#entryBytes
     for (let slot = 0; slot < entries; slot++) {
-      const { hi, lo } = this.#read(table + slot * 8)
+      const { hi, lo } = this.#read(table + slot * this.#entryBytes)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) mapped = true
       if (kind !== ENTRY_TABLE) continue
       const child = outputOf(format, hi, lo)
       const below = this.#below(depth, lo)
       if (this.#destroy(child, below)) mapped = true
-      this.#write(table + slot * 8, 0, 0)
+      this.#write(table + slot * this.#entryBytes, 0, 0)
       this.#pages.free(child, this.#tableBytes(below))
       this.tables--
     }
@@ -358,7 +363,7 @@ export class PageTable {
     const index = this.#memory.index(pa)
     if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
     const { words } = this.#memory
-    return { lo: words[index]!, hi: words[index + 1]! }
+    return { lo: words[index]!, hi: this.#entryBytes === 8 ? words[index + 1]! : 0 }
   }
 
   #write(pa: number, hi: number, lo: number): void {
@@ -366,7 +371,7 @@ export class PageTable {
     if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
     const { words } = this.#memory
     words[index] = lo
-    words[index + 1] = hi
+    if (this.#entryBytes === 8) words[index + 1] = hi
   }
 }
 
@@ -384,5 +389,6 @@ function typeBits(format: PtFormat): { lo: number; hi: number } {
 
 /** Allocates the top table for a space of this shape. @returns its address. */
 export function newRoot(pages: PageAllocator, shape: Pick<PtSpace, 'format' | 'topDepth' | 'inputBits'>): number {
-  return pages.allocate(Math.max(4096, 2 ** (shape.inputBits - coverLog2(shape.format, shape.topDepth) + 3)))
+  const log2 = shape.inputBits - coverLog2(shape.format, shape.topDepth) + shape.format.entryLog2
+  return pages.allocate(Math.max(4096, 2 ** log2))
 }

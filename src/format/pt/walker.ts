@@ -2,7 +2,7 @@
  * The walker: from an input address through the tables of a space (and of its stage 2) to an output or a reason. It is the only one:
  * translation, explanation (with an observer) and enumeration (`enumerate.ts`) use the same `classify`. Nothing here allocates.
  */
-import type { WordMemory } from '../../base/memory.ts'
+import { NO_ANSWER, POISONED, type WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
 import {
@@ -15,6 +15,11 @@ import {
   LEAF_BY_NEXT_LEVEL,
   LEAF_BY_SIZE_BIT,
   LEAF_BY_TABLE_BIT,
+  NEED_DIRTY_ALONG,
+  NEED_IF_ALLOWED,
+  NEED_INTERMEDIATE,
+  NEED_SUPERVISOR,
+  NEED_USER,
   type PtFormat,
   type PtSpace,
   type RightsField,
@@ -44,6 +49,8 @@ export const WALK_STAGE2_TABLE = 8
 export const WALK_STAGE2_OUTPUT = 9
 /** The dirty bit is clear, a write needs it, and hardware does not set it. */
 export const WALK_DIRTY = 10
+/** The entry's data is corrupt. */
+export const WALK_POISONED = 11
 
 export const WALK_NAMES = [
   'ok',
@@ -57,6 +64,7 @@ export const WALK_NAMES = [
   'stage 2 refused the table fetch',
   'stage 2 refused the output',
   'dirty bit clear',
+  'corrupt data at the entry',
 ] as const
 
 /** What an entry is. */
@@ -92,6 +100,8 @@ export function classify(format: PtFormat, depth: number, hi: number, lo: number
       return (format.leafDepths >>> depth) & 1 ? ENTRY_LEAF : ENTRY_ABSENT
     case LEAF_BY_MASK:
       leaf = (lo & format.leafMask) !== 0
+      // RISC-V privileged architecture: writable but not readable (R, W at bits 1, 2), and Svpbmt type 3, are reserved.
+      if (leaf && ((lo & 6) === 4 || (hi & 0x60000000) === 0x60000000)) return ENTRY_RESERVED
       break
     case LEAF_BY_SIZE_BIT:
       leaf = depth === 0 || (lo & format.leafMask) !== 0
@@ -221,6 +231,12 @@ export class Walker {
   contiguous = false
   /** Whether this walk changed an entry (access flag, dirty state). */
   updated = false
+  /** Low words of the table entries on the way, or'ed. */
+  tablesLo = 0
+  /** Reads and updates of stage 2 entries for fetches of this stage's entries. Counts on: the caller clears it. */
+  fetchReads = 0
+  /** Updates of entries are checked but not done: for explanations. */
+  rehearse = false
   /** Stage 2's walker: state of its last walk. */
   outer: Walker | null = null
   observer: WalkObserver | null = null
@@ -241,12 +257,13 @@ export class Walker {
   get stage2(): Walker {
     this.outer ??= new Walker(this.memory, 2)
     this.outer.observer = this.observer
+    this.outer.rehearse = this.rehearse
     return this.outer
   }
 
   /**
    * Translates hi:lo.
-   * @param need rights that the access needs (mask; 0 asks what there is, without access).
+   * @param need rights that the access needs (mask; 0 asks what there is, without access), and NEED_… bits.
    * @param update whether hardware may set access and dirty bits (where the space says so).
    * @returns the status, also kept in `status`.
    */
@@ -263,27 +280,29 @@ export class Walker {
     let tableLo = space.rootLo
     if (tableHi >= limitHi) return this.#end(WALK_OUTPUT_SIZE)
     let limit = ALL_RIGHTS
+    let tablesLo = 0
     const bits = format.indexBits
+    const entryLog2 = format.entryLog2
     let shift = (format.granuleLog2 + Math.imul(depth, bits)) | 0
     let mask = ((1 << (space.inputBits - shift)) - 1) | 0
     for (;;) {
       const slot = (shift < 32 ? (lo >>> shift) | (hi << (32 - shift)) : hi >>> (shift - 32)) & mask
-      let addressLo = (tableLo + (slot << 3)) | 0
+      let addressLo = (tableLo + (slot << entryLog2)) | 0
       let addressHi = addressLo >>> 0 < tableLo >>> 0 ? (tableHi + 1) | 0 : tableHi
       if (stage2 !== null) {
-        if (!this.#tableThrough(stage2, depth, addressHi, addressLo, update)) return this.status
+        if (!this.#tableThrough(stage2, space.fetchNeed, depth, addressHi, addressLo, update)) return this.status
         addressHi = this.addressHi
         addressLo = this.addressLo
       }
-      const index = this.memory.indexAt(addressHi, addressLo)
-      if (index < 0) return this.#abort(depth, addressHi, addressLo)
+      const index = addressHi >= space.physicalHi ? NO_ANSWER : this.memory.indexAt(addressHi, addressLo, 1 << entryLog2)
+      if (index < 0) return this.#abort(depth, addressHi, addressLo, index)
       const words = this.memory.words
       let entryLo = words[index]!
-      let entryHi = words[index + 1]!
+      let entryHi = entryLog2 === 3 ? words[index + 1]! : 0
       if (space.bigEndian) {
         const first = entryLo
-        entryLo = swap32(entryHi)
-        entryHi = swap32(first)
+        entryLo = swap32(entryLog2 === 3 ? entryHi : first)
+        entryHi = entryLog2 === 3 ? swap32(first) : 0
       }
       const kind = classify(format, depth, entryHi, entryLo)
       if (kind !== ENTRY_TABLE) {
@@ -293,11 +312,13 @@ export class Walker {
         this.hi = entryHi
         this.lo = entryLo
         this.readAny = true
+        this.tablesLo = tablesLo
         if (kind !== ENTRY_LEAF) return this.#see(space, kind, kind === ENTRY_ABSENT ? WALK_NOT_PRESENT : WALK_RESERVED)
         return this.#leaf(space, shift, limit, hi, lo, need, update)
       }
       tableHi = outputHi(format, entryHi, entryLo)
       tableLo = outputLo(format, entryLo)
+      tablesLo |= entryLo
       if ((entryHi & space.tableMaskHi) !== space.tableFreeHi || (entryLo & space.tableMaskLo) !== space.tableFreeLo)
         limit &= tableRights(space, entryHi, entryLo)
       if (tableHi >= limitHi || this.observer !== null || format.accessedInTables) {
@@ -337,7 +358,8 @@ export class Walker {
     const rights = space.fix[leafRights(space, entryHi, entryLo) & limit]!
     this.rights = rights
     this.sizeLog2 = log2
-    if ((need & ~rights) !== 0) return this.#see(space, ENTRY_LEAF, WALK_PERMISSION)
+    if ((need & ALL_RIGHTS & ~rights) !== 0 || (need > ALL_RIGHTS && !onSide(format, entryLo, need)))
+      return this.#see(space, ENTRY_LEAF, WALK_PERMISSION)
     if (space.accessed === AD_SET || space.dirty !== AD_IGNORE) {
       if (this.#accessLeaf(space, need, update) !== WALK_OK) return this.#see(space, ENTRY_LEAF, this.status)
     }
@@ -353,27 +375,30 @@ export class Walker {
       this.outLo = (outLo & ~mask) | (lo & mask)
       this.outHi = outHi
     }
-    if (space.stage2 !== null) return this.#through(space.stage2, need, update)
+    if (space.stage2 !== null && (need & NEED_INTERMEDIATE) === 0) return this.#through(space.stage2, need, update)
     this.status = WALK_OK
     return WALK_OK
   }
 
   /** Access and dirty state of the leaf. */
   #accessLeaf(space: PtSpace, need: number, update: boolean): number {
-    const write = (need & WRITE_RIGHTS) !== 0
+    const write = ((need | ((need >>> NEED_IF_ALLOWED) & this.rights)) & WRITE_RIGHTS) !== 0
     if (space.dirty === AD_FAULT && write && (this.lo & space.format.dirty) === 0) return this.#end(WALK_DIRTY)
     if (!update || (space.accessed !== AD_SET && space.dirty !== AD_SET)) return WALK_OK
-    const wanted = this.#withAccess(space, this.hi, this.lo, write)
+    const along = (need & NEED_DIRTY_ALONG) !== 0 && (this.lo & space.format.accessed) === 0 && (this.rights & WRITE_RIGHTS) !== 0
+    const wanted = this.#withAccess(space, this.hi, this.lo, write || along)
     return wanted === this.lo || this.#store(space, this.hi, wanted) ? WALK_OK : this.status
   }
 
   /** Stage 2 for the address of a stage 1 entry, which it leaves in addressHi:addressLo. */
-  #tableThrough(stage2: PtSpace, depth: number, hi: number, lo: number, update: boolean): boolean {
+  #tableThrough(stage2: PtSpace, need: number, depth: number, hi: number, lo: number, update: boolean): boolean {
     const outer = this.stage2
     this.depth = depth
     this.ipaHi = hi
     this.ipaLo = lo
-    if (outer.walk(stage2, hi, lo, UR, update) !== WALK_OK) {
+    const status = outer.walk(stage2, hi, lo, need, update)
+    this.fetchReads += readsOf(stage2, outer)
+    if (status !== WALK_OK) {
       this.updateRefused = false
       this.status = WALK_STAGE2_TABLE
       return false
@@ -383,11 +408,11 @@ export class Walker {
     return true
   }
 
-  #abort(depth: number, addressHi: number, addressLo: number): number {
+  #abort(depth: number, addressHi: number, addressLo: number, index: number): number {
     this.depth = depth
     this.addressHi = addressHi
     this.addressLo = addressLo
-    return this.#end(WALK_TABLE_ABORT)
+    return this.#end(index === POISONED ? WALK_POISONED : WALK_TABLE_ABORT)
   }
 
   /** What a table entry needs besides being followed: its address in range, its access bit, the observer. */
@@ -445,14 +470,16 @@ export class Walker {
       this.status = WALK_STAGE2_TABLE
       return false
     }
-    const index = this.memory.indexForWrite(this.entryAddress)
+    const whole = space.format.entryLog2 === 3
+    const index = this.memory.indexForWrite(this.entryAddress, whole ? 8 : 4)
     if (index < 0) {
       this.status = WALK_TABLE_ABORT
       return false
     }
+    if (this.rehearse) return true
     const words = this.memory.words
-    words[index] = space.bigEndian ? swap32(hi) : lo
-    words[index + 1] = space.bigEndian ? swap32(lo) : hi
+    words[index] = space.bigEndian ? swap32(whole ? hi : lo) : lo
+    if (whole) words[index + 1] = space.bigEndian ? swap32(lo) : hi
     this.lo = lo
     this.updated = true
     return true
@@ -468,6 +495,19 @@ export class Walker {
     this.observer?.entry(this.#stage, space, this.depth, this.entryAddress, this.hi, this.lo, kind, status)
     return status
   }
+}
+
+/** Whether a leaf is on the side that is needed. */
+function onSide(format: PtFormat, lo: number, need: number): boolean {
+  if ((need & NEED_USER) !== 0 && (lo & format.userLo) === 0) return false
+  return (need & NEED_SUPERVISOR) === 0 || (lo & format.userLo) === 0
+}
+
+/** Entries that the walker's last walk through this space read, and updates of entries, counted together. */
+export function readsOf(space: PtSpace, walker: Walker): number {
+  if (walker.status === WALK_INPUT_RANGE) return 0
+  const last = walker.status === WALK_STAGE2_TABLE && !walker.updateRefused ? 0 : 1
+  return space.topDepth - walker.depth + last + (walker.updated ? 1 : 0)
 }
 
 /** Whether hi:lo is a multiple of 2^log2. */
