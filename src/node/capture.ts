@@ -22,6 +22,8 @@ export interface Capture {
   register(offset: number, bytes: 4 | 8): bigint | null
   /** PCI devices by requester id. */
   readonly names: Names
+  /** Id of a device by its PCI address; null when the text is none. */
+  deviceId(bdf: string): number | null
   readonly side: CaptureSide
   /** The file that the facts came from, for messages. */
   readonly sideFile: string
@@ -42,6 +44,7 @@ export async function openCapture(folder: string): Promise<Capture> {
   if (sideFile === null) throw new InputError(folder, null, 'holds no side.json.gz (registers and devices): it is no capture')
   const side = parseSide(sideFile, new TextDecoder().decode(await readUnpacked(sideFile)))
   const core = await openCore(folder)
+  const told = toldIds(side)
   return {
     folder,
     title: basename(resolve(folder)),
@@ -49,7 +52,8 @@ export async function openCapture(folder: string): Promise<Capture> {
     memory: new PhysicalMemory([], core),
     core,
     register: registerReader(side),
-    names: { devices: deviceNames(side) },
+    names: { devices: deviceNames(side, told) },
+    deviceId: (bdf) => told.get(bdf) ?? requesterId(bdf),
     side,
     sideFile,
   }
@@ -108,12 +112,16 @@ export function requesterId(bdf: string): number | null {
   return segment! * 65536 + (bus! << 8) + (device! << 3) + fn!
 }
 
-function deviceNames(side: CaptureSide): Map<number, { name: string; detail?: string }> {
-  // Firmware may give a device another id than its PCI address says: what the lists say about it goes first.
+/** Ids that the lists tell. Firmware may give a device another one than its PCI address says. */
+function toldIds(side: CaptureSide): ReadonlyMap<string, number> {
   const told = new Map<string, number>()
   for (const list of [side.expected, side.guest_dma, side.kernel_mappings, side.faults_provoked, side.sva_pages]) {
     for (const { device, devid } of list) if (device !== undefined && devid !== undefined) told.set(device, devid)
   }
+  return told
+}
+
+function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<number, { name: string; detail?: string }> {
   const names = new Map<number, { name: string; detail?: string }>()
   for (const { bdf, vendor, device, driver, iommu_group: group } of side.pci) {
     const id = told.get(bdf) ?? requesterId(bdf)

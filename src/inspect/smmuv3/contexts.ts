@@ -1,0 +1,197 @@
+/** CD tables: each is read once, whichever STEs lead to it. Arm IHI 0070, 3.3.2, 5.2 (S1Fmt, S1CDMax, S1DSS), 5.3, 5.4. */
+import { hex } from '../../base/hex.ts'
+import { describe, getNumber, wordsToU64 } from '../../base/layout.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import type { PtSpace } from '../../format/pt/format.ts'
+import { Walker } from '../../format/pt/walker.ts'
+import { CD, CD_BYTES, CD_WORDS } from '../../format/smmuv3/cd.ts'
+import { checkCd } from '../../format/smmuv3/check.ts'
+import { noStage1, stage1Space, streamWorld, walksDisabled } from '../../format/smmuv3/context.ts'
+import { F_CD_FETCH } from '../../format/smmuv3/events.ts'
+import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
+import { L1_BYTES, L1CD } from '../../format/smmuv3/l1.ts'
+import { type CdFetch, cdTableBase, cdTableLog2, cdTableSplit, Found, findCd, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
+import { S1DSS_BYPASS, S1DSS_SSID0, STE } from '../../format/smmuv3/ste.ts'
+import type { Names, PasidNode, PasidTableNode } from '../graph.ts'
+import { entryView, type Findings } from '../source.ts'
+import type { Budget } from '../space.ts'
+import type { Spaces, SpaceUse } from '../spaces.ts'
+import { Missing } from './stream.ts'
+
+const CDS_PER_PAGE = 4096 / CD_BYTES
+const L1_PER_PAGE = 4096 / L1_BYTES
+/** No single CD table takes more than this part of the lookups that are left. */
+const SHARE = 4
+/** CDs in use that one table shows; and how many with the very same words, or refused by the same rule. */
+const ENTRIES = 1 << 16
+const ALIKE = 16
+
+/** The stage 2 under a nested stream. */
+export interface Under {
+  readonly id: string
+  readonly space: PtSpace
+}
+
+/** Whose table it is. */
+export interface Owner {
+  /** A device. */
+  readonly user: string
+  /** `domain A`, where it is known. */
+  readonly domain: string | null
+  readonly names: Names | undefined
+}
+
+export class ContextTables {
+  readonly #memory: WordMemory
+  readonly #features: SmmuFeatures
+  readonly #spaces: Spaces
+  readonly #budget: Budget
+  readonly #findings: Findings
+  readonly #nodes = new Map<string, PasidTableNode>()
+
+  constructor(memory: WordMemory, features: SmmuFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
+    this.#memory = memory
+    this.#features = features
+    this.#spaces = spaces
+    this.#budget = budget
+    this.#findings = findings
+  }
+
+  nodes(): PasidTableNode[] {
+    return [...this.#nodes.values()]
+  }
+
+  /** The id of the CD table of this STE (16 words, a copy). */
+  add(ste: Int32Array, owner: Owner, under: Under | null): string {
+    const features = this.#features
+    const base = cdTableBase(ste, 0, features)
+    const split = cdTableSplit(ste, 0, features)
+    const log2 = cdTableLog2(ste, 0, features)
+    const withoutPasid = dssText(ste, log2)
+    // What decides how the same bytes are read: the shape, the stage 2, the regime, and what traffic without SubstreamID does.
+    const world = streamWorld(ste, 0, features)
+    const key = [base, split, log2, under?.id ?? '', world, withoutPasid].join('|')
+    const known = this.#nodes.get(key)
+    if (known !== undefined) {
+      for (const { space, upper } of known.entries) {
+        if (space !== null) this.#spaces.alsoUsedBy(space, owner.user)
+        if (upper !== undefined && upper !== null) this.#spaces.alsoUsedBy(upper, owner.user)
+      }
+      return known.id
+    }
+    const node: PasidTableNode = {
+      id: `cds${this.#nodes.size}`,
+      address: BigInt(base),
+      layout: split === 0 ? 'linear' : `2 levels, ${split === 6 ? 4 : 64} KiB leaves`,
+      capacity: 2 ** log2,
+      withoutPasid,
+      entries: this.#entries(ste, log2, split, owner, under),
+      label: owner.domain,
+    }
+    this.#nodes.set(key, node)
+    return node.id
+  }
+
+  /** Every valid CD, by the lookup that the hardware model uses. */
+  #entries(ste: Int32Array, log2: number, split: number, owner: Owner, under: Under | null): PasidNode[] {
+    const memory = this.#memory
+    const features = this.#features
+    const fetch: CdFetch | null = under === null ? null : { space: under.space, walker: new Walker(memory, 2), update: false }
+    const found = new Found()
+    const place = `CD table of ${owner.domain ?? owner.user}`
+    const missing = new Missing(place, this.#findings)
+    const alike = new Alike()
+    const entries: PasidNode[] = []
+    const leaf = 2 ** split
+    const limit = Math.ceil(this.#budget.entries / SHARE)
+    let lookups = 0
+    for (let pasid = 0; pasid < 2 ** log2; ) {
+      if (lookups++ >= limit || entries.length >= ENTRIES) {
+        this.#findings.add('warning', place, `entries from SubstreamID ${pasid} on were not read: too many`, 'incomplete')
+        break
+      }
+      const status = findCd(memory, ste, 0, features, pasid, fetch, found)
+      if (status === LOOKUP_OK) {
+        if (getNumber(memory.words, CD.fields.V, found.index) === 1) {
+          const cd = memory.words.slice(found.index, found.index + CD_WORDS)
+          const node = this.#entry(pasid, cd, found.address, ste, owner, under)
+          if (alike.admit(node.state === 'bad' ? `${node.note}` : cd.join())) entries.push(node)
+        }
+        pasid++
+        continue
+      }
+      const from = pasid
+      const inFirst = split > 0 && (found.l1Index < 0 || status !== F_CD_FETCH)
+      const step = !inFirst ? CDS_PER_PAGE : status === F_CD_FETCH ? leaf * L1_PER_PAGE : leaf
+      pasid += step - (pasid % step)
+      // An L1CD that is not valid is no fault of the table: no CDs there yet.
+      const unused = split > 0 && found.l1Index >= 0 && getNumber(memory.words, L1CD.fields.V, found.l1Index) === 0
+      if (!unused) missing.add(`SubstreamIDs ${from}–${Math.min(pasid, 2 ** log2) - 1}`, found)
+    }
+    this.#budget.entries -= lookups
+    missing.done()
+    if (alike.left > 0)
+      this.#findings.add('note', place, `${alike.left} more CDs that say the same as others are not listed`, 'alike')
+    return entries
+  }
+
+  #entry(pasid: number, cd: Int32Array, address: number, ste: Int32Array, owner: Owner, under: Under | null): PasidNode {
+    const features = this.#features
+    const entry = entryView('CD', address, wordsToU64(cd), describe(CD, cd))
+    const bad = (note: string): PasidNode => {
+      this.#findings.add('error', `CD ${pasid} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad CD')
+      return { pasid, state: 'bad', space: null, note, entry }
+    }
+    const broken = checkCd(cd, 0, ste, 0, features)
+    if (broken !== null) return bad(`C_BAD_CD: ${broken.rule} (${broken.section})`)
+    const world = streamWorld(ste, 0, features)
+    const halves = ([0, 1] as const).filter((half) => !walksDisabled(cd, 0, world, half))
+    if (halves.length === 0)
+      return { pasid, state: 'quiet', space: null, note: 'valid, but no walks: EPD0 and EPD1 are 1', entry }
+    const ids: string[] = []
+    for (const half of halves) {
+      const space = stage1Space(cd, 0, ste, 0, features, half, under?.space ?? null)
+      if (space === null) return bad(noStage1(cd, 0, ste, 0, features, half) ?? 'no space')
+      ids.push(this.#spaces.add(space, spaceUse(pasid, cd, owner), under?.id ?? null))
+    }
+    const node = { pasid, state: 'valid' as const, space: ids[0]!, note: null, entry }
+    return ids.length === 2 ? { ...node, upper: ids[1]! } : node
+  }
+}
+
+function spaceUse(pasid: number, cd: Int32Array, { user, domain, names }: Owner): SpaceUse {
+  const tag = `ASID ${getNumber(cd, CD.fields.ASID)}`
+  if (pasid === 0)
+    return {
+      stage: 1,
+      role: 'io_pgtable',
+      ...(domain === null ? { what: 'DMA domain of', user } : { what: domain, user: null }),
+      tag,
+    }
+  const named = names?.pasids?.get(pasid)
+  if (named !== undefined) return { stage: 1, role: named.role, what: named.label, user: null, tag }
+  // A CD that shares the CPU's ASIDs is a process; one that does not may be either (Linux ≥ 6.9 gives processes ASIDs of their own).
+  const role = getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown'
+  return { stage: 1, role, what: `SubstreamID ${pasid} of`, user, tag }
+}
+
+/** What traffic without SubstreamID does (5.2 S1DSS), in words. */
+function dssText(ste: Int32Array, log2: number): string {
+  if (log2 === 0) return 'entry 0'
+  const dss = getNumber(ste, STE.fields.S1DSS)
+  return dss === S1DSS_SSID0 ? 'entry 0' : dss === S1DSS_BYPASS ? 'bypass' : 'abort'
+}
+
+/** Lets through the first few of each kind. */
+class Alike {
+  left = 0
+  readonly #counts = new Map<string, number>()
+
+  admit(kind: string): boolean {
+    const count = (this.#counts.get(kind) ?? 0) + 1
+    this.#counts.set(kind, count)
+    if (count <= ALIKE) return true
+    this.left++
+    return false
+  }
+}

@@ -1,0 +1,123 @@
+/** What the event queue still holds, read or not: hardware leaves records where they are. Arm IHI 0070, 3.5 and 7. */
+
+import { hex } from '../../base/hex.ts'
+import { describe, getBits, getField, type Layout, wordsToU64 } from '../../base/layout.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import { EVENT_BYTES, EVENT_WORDS, eventName, eventOf } from '../../format/smmuv3/events.ts'
+import { PRI, PRI_BYTES } from '../../format/smmuv3/pri.ts'
+import { EVENTQ_BASE, EVENTQ_CONS, EVENTQ_PROD, PRIQ_BASE, PRIQ_CONS, PRIQ_PROD } from '../../format/smmuv3/registers.ts'
+import type { EventView, Names } from '../graph.ts'
+import { deviceName, type Findings } from '../source.ts'
+import type { RegisterFile } from './registers.ts'
+
+/** So many records are described, newest first. */
+const DESCRIBED = 256
+/** So many are counted. */
+const COUNTED = 1 << 16
+
+interface Queue {
+  readonly base: number
+  readonly log2Size: number
+  readonly prod: number
+  /** Entries between the consumer and the producer. */
+  readonly pending: number
+}
+
+function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout, entryBytes: number): Queue {
+  const log2Size = Math.min(19, registers.field(base, 'LOG2SIZE'))
+  // 6.3.29: the base is aligned to the queue's size, at least 32 bytes.
+  const bytes = Math.max(32, 2 ** log2Size * entryBytes)
+  const address = Number(registers.field(base, 'ADDR'))
+  const wrapped = 2 ** (log2Size + 1) - 1
+  const produced = registers.field(prod, 'WR') & wrapped
+  const pending = (produced - registers.field(cons, 'RD')) & wrapped
+  return {
+    base: address - (address % bytes),
+    log2Size,
+    prod: produced,
+    // More than the queue holds: the indexes contradict each other.
+    pending: Math.min(pending, 2 ** log2Size),
+  }
+}
+
+/** Records of the event queue, newest first. */
+export function readEvents(
+  memory: WordMemory,
+  registers: RegisterFile,
+  names: Names | undefined,
+  findings: Findings,
+): EventView[] {
+  const { base, log2Size, prod, pending } = queue(registers, EVENTQ_BASE, EVENTQ_PROD, EVENTQ_CONS, EVENT_BYTES)
+  const events: EventView[] = []
+  const counts = new Map<string, number>()
+  let total = 0
+  for (let back = 1; back <= Math.min(2 ** log2Size, COUNTED); back++) {
+    const address = base + ((prod - back) & (2 ** log2Size - 1)) * EVENT_BYTES
+    const at = memory.index(address)
+    // Never written: a queue page that the dump leaves out, or an entry that is still zero.
+    if (at < 0 || getBits(memory.words, 7, 0, at) === 0) break
+    total++
+    const name = eventName(getBits(memory.words, 7, 0, at))
+    counts.set(name, (counts.get(name) ?? 0) + 1)
+    if (events.length < DESCRIBED) events.push(eventView(memory.words, at, address, back <= pending, names))
+  }
+  if (total > 0) {
+    const kinds = [...counts].map(([name, count]) => `${count} ${name}`).join(', ')
+    const read = Math.max(0, total - pending)
+    const which = pending === 0 ? 'all read by software' : `${Math.min(pending, total)} not read yet, ${read} read before`
+    findings.add(pending > 0 ? 'warning' : 'note', 'event queue', `holds ${kinds} (${which})`, 'events')
+  }
+  return events
+}
+
+function eventView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
+  const number = getBits(words, 7, 0, at)
+  const record = eventOf(words, at)
+  const get = (field: string) => {
+    const declared = record?.layout.fields[field]
+    return declared === undefined ? null : getField(words, declared, at)
+  }
+  const stream = get('StreamID')
+  const device = stream === null ? null : Number(stream)
+  // C_BAD_SUBSTREAMID always has one; other records say by SSV whether it is valid.
+  const pasid = get('SubstreamID') === null || get('SSV') === 0 ? null : Number(get('SubstreamID'))
+  const input = get('InputAddr')
+  const parts = [
+    device === null ? null : deviceName(names, device),
+    pasid === null ? null : `SubstreamID ${pasid}`,
+    get('PnU') === 1 ? 'privileged' : null,
+    get('InD') === 1 ? 'instruction' : null,
+    get('RnW') === null ? null : get('RnW') === 1 ? 'read' : 'write',
+    input === null ? null : hex(input),
+  ].filter((part) => part !== null)
+  const stage = get('S2') === 1 ? ' (stage 2)' : ''
+  const meaning = record?.meaning ?? 'not defined by the manual'
+  return {
+    name: eventName(number),
+    address: BigInt(address),
+    words: wordsToU64(words, at, EVENT_WORDS),
+    fields: record === null ? [] : describe(record.layout, words, at),
+    device,
+    pasid,
+    pending,
+    text: `${parts.join(' ')}${parts.length > 0 ? ': ' : ''}${meaning}${stage}`,
+  }
+}
+
+/** Page requests that wait for software. */
+export function readPageRequests(
+  memory: WordMemory,
+  registers: RegisterFile,
+  names: Names | undefined,
+  findings: Findings,
+): void {
+  const { base, log2Size, prod, pending } = queue(registers, PRIQ_BASE, PRIQ_PROD, PRIQ_CONS, PRI_BYTES)
+  if (pending === 0) return
+  const at = memory.index(base + ((prod - pending) & (2 ** log2Size - 1)) * PRI_BYTES)
+  const get = (field: keyof typeof PRI.fields) => getField(memory.words, PRI.fields[field], at)
+  const first =
+    at < 0
+      ? 'the dump does not hold them'
+      : `the first: ${deviceName(names, Number(get('StreamID')))} for ${hex(get('Address'))}, group ${get('PRGIndex')}`
+  findings.add('warning', 'PRI queue', `${pending} page requests wait for software; ${first}`, 'pri')
+}
