@@ -88,7 +88,7 @@ export class Frames {
   copy(from: number, to: number, pages = 1): void {
     for (let done = 0; done < pages * this.pageBytes; done += 4096) {
       const source = this.#memory.index(from + done)
-      if (!this.#memory.words.subarray(source, source + 1024).some((word) => word !== 0)) continue
+      if (isZero(this.#memory.words, source, 1024)) continue
       const target = this.#memory.indexForWrite(to + done)
       this.#memory.words.copyWithin(target, source, source + 1024)
     }
@@ -114,6 +114,11 @@ export class Frames {
   }
 }
 
+function isZero(words: Int32Array, at: number, count: number): boolean {
+  for (let index = at; index < at + count; index++) if (words[index] !== 0) return false
+  return true
+}
+
 const NOTHING = new Uint8Array(0)
 
 /** Contents of pages that are not in memory. A slot never changes, so that parent and child may share it. */
@@ -125,10 +130,10 @@ export class Swap {
     return this.#slots.size
   }
 
-  /** @returns the slot's number, referred to once. Zeroes take no room. */
+  /** @param data a page, in a buffer of its own. @returns the slot's number, referred to once. Zeroes take no room. */
   write(data: Uint8Array): number {
     const slot = this.#next++
-    this.#slots.set(slot, { data: data.some((byte) => byte !== 0) ? data : NOTHING, references: 1 })
+    this.#slots.set(slot, { data: isZero(new Int32Array(data.buffer), 0, data.length / 4) ? NOTHING : data, references: 1 })
     return slot
   }
 
