@@ -79,9 +79,9 @@ const steCases: readonly Case<SteValues>[] = [
   { rule: 'STE.S1Fmt asks', bad: { S1Fmt: 1 }, features: { cd2l: false }, good: { S1Fmt: 3 } },
   {
     rule: 'STE.S1ContextPtr is beyond',
-    bad: { S1ContextPtr: 1n << 44n },
-    features: { oas: 44, aarch32: true },
-    good: { Config: 6 },
+    bad: { Config: 5, S1ContextPtr: 1n << 36n },
+    features: { oas: 36 },
+    good: { S1ContextPtr: 1n << 35n },
   },
   { rule: 'STE.S2FWB is 1', bad: { S2FWB: 1, S2AA64: 0, S2T0SZ: 0, S2SL0: 1 }, features: { aarch32: true }, good: { S2FWB: 0 } },
   { rule: 'STE.S2S lets', bad: { S2S: 1 }, features: { stallModel: 1 }, good: { Config: 5 } },
