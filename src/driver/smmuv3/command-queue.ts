@@ -70,8 +70,8 @@ export class CommandQueue {
     this.log2 = log2
   }
 
-  /** Sends commands, and does not wait for them. */
-  *issue(commands: readonly Uint32Array[]): Op<void> {
+  /** Sends commands, and does not wait for them. @returns how many commands have been sent since the start, these included. */
+  *issue(commands: readonly Uint32Array[]): Op<number> {
     for (const command of commands) {
       if (this.forget.has(kindOf(command) as Forgettable)) continue
       if (this.#full()) {
@@ -81,16 +81,15 @@ export class CommandQueue {
       this.#write(command)
     }
     this.#publish()
+    const end = this.#written
     yield* step('commands sent')
+    return end
   }
 
   /** Sends commands and a CMD_SYNC, and waits until all are complete (4.7.3). */
   *issueAndSync(commands: readonly Uint32Array[]): Op<void> {
-    yield* this.issue([...commands, SYNC_COMMAND])
-    if (this.forget.has('sync')) return
-    // Commands of others may follow ours: waiting for more than ours would be right too, but for longer.
-    const end = this.#written
-    yield* waitFor('CMD_SYNC', () => this.#poll() >= end)
+    const end = yield* this.issue([...commands, SYNC_COMMAND])
+    if (!this.forget.has('sync')) yield* waitFor('CMD_SYNC', () => this.#poll() >= end)
   }
 
   /** Reads CONS, and deals with a command error. Also part of the interrupt handler. @returns commands consumed since the start. */

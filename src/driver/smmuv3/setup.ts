@@ -1,5 +1,5 @@
 /** Reset and enable. Arm IHI 0070, 3.11 "Reset, Enable and initialization", 6.3.9 (CR0), 6.3.14 (GBPA). */
-import { encode } from '../../base/layout.ts'
+import { encode, type Values } from '../../base/layout.ts'
 import { type Op, waitFor } from '../../base/op.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import {
@@ -57,7 +57,7 @@ export function* setUp(registers: Registers, features: SmmuFeatures, given: Stru
   registers.set(CMDQ_BASE, { ADDR: BigInt(commands.base), LOG2SIZE: commands.log2, RA: 1 })
   registers.write('CMDQ_PROD', 0)
   registers.write('CMDQ_CONS', 0)
-  let cr0 = { CMDQEN: 1 } as Parameters<typeof encode<typeof CR0.fields>>[1]
+  let cr0: Partial<Values<typeof CR0.fields>> = { CMDQEN: 1 }
   const enable = () => registers.setAcknowledged('CR0', encode(CR0, cr0)[0]!)
   yield* enable()
   // Whatever the caches hold is from another life.
