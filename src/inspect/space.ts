@@ -1,7 +1,8 @@
 /** One address space read out: its leaves as ranges that map alike, with what a walk would fault on. Cost is bounded by a budget. */
 import { hex } from '../base/hex.ts'
 import type { WordMemory } from '../base/memory.ts'
-import { baseOf, enumerate } from '../format/pt/enumerate.ts'
+import { u64 } from '../base/u64.ts'
+import { baseOf, enumerate, type LeafVisitor } from '../format/pt/enumerate.ts'
 import { levelOf, type PtSpace, TOP_SIGN } from '../format/pt/format.ts'
 import type { RangeView } from './graph.ts'
 
@@ -39,86 +40,103 @@ export interface SpaceReading {
   readonly missingCount: number
 }
 
-interface OpenRange {
-  start: number
-  end: number
-  output: number
-  rights: number
-  leaves: Map<number, number>
+/** Ends an enumeration: a visitor has no other way to say that it has seen enough. */
+class Enough extends Error {}
+
+/** Collects leaves into ranges. */
+class Collector implements LeafVisitor {
+  readonly ranges: RangeView[] = []
+  readonly brokenTexts: string[] = []
+  readonly missing: string[] = []
+  brokenCount = 0
+  missingCount = 0
+  leafCount = 0
+  tableCount = 0
+  mapped = 0
+  readonly #space: PtSpace
+  readonly #limit: number
+  /** With sign extension the two halves lie far apart, although their inputs follow each other. */
+  readonly #seam: number
+  /** The range that grows: from `start` to `end`, which is equal when there is none. */
+  #start = 0
+  #end = 0
+  #output = 0
+  #rights = 0
+  #leaves = new Map<number, number>()
+
+  constructor(space: PtSpace, limit: number) {
+    this.#space = space
+    this.#limit = limit
+    this.#seam = space.top === TOP_SIGN ? 2 ** (space.inputBits - 1) : -1
+  }
+
+  table(): void {
+    this.tableCount++
+  }
+
+  leaf(input: number, output: number, log2: number, rights: number): void {
+    const bytes = 2 ** log2
+    const follows = this.#end === input && this.#output + (input - this.#start) === output && input !== this.#seam
+    if (!follows || this.#rights !== rights || this.#end === this.#start) {
+      this.close()
+      if (this.ranges.length >= this.#limit) throw new Enough()
+      this.#start = input
+      this.#output = output
+      this.#rights = rights
+      this.#leaves = new Map()
+    }
+    this.leafCount++
+    this.mapped += bytes
+    this.#end = input + bytes
+    this.#leaves.set(log2, (this.#leaves.get(log2) ?? 0) + 1)
+  }
+
+  broken(input: number, depth: number, pa: number, hi: number, lo: number, why: string): void {
+    const absent = why.startsWith('nothing answers')
+    if (absent ? this.missingCount++ >= DESCRIBED : this.brokenCount++ >= DESCRIBED) return
+    const address = hex(baseOf(this.#space, input) + BigInt(input))
+    const level = levelOf(this.#space.format, depth)
+    if (absent) this.missing.push(`the level ${level} table at ${hex(pa)}, for addresses from ${address}`)
+    else this.brokenTexts.push(`level ${level} entry at ${hex(pa)} for ${address} is ${hex(u64(hi, lo))}: ${why}`)
+  }
+
+  /** Keeps the range that grew. */
+  close(): void {
+    if (this.#end === this.#start) return
+    const base = baseOf(this.#space, this.#start)
+    this.ranges.push({
+      start: base + BigInt(this.#start),
+      end: base + BigInt(this.#end),
+      output: BigInt(this.#output),
+      rights: this.#rights,
+      leaves: this.#leaves,
+    })
+    this.#end = this.#start
+  }
 }
 
 /** Reads a space. What it cost is taken from the budget. */
 export function readSpace(memory: WordMemory, space: PtSpace, budget: Budget): SpaceReading {
-  const ranges: RangeView[] = []
-  const rangeLimit = Math.ceil(budget.ranges / SHARE)
-  const broken: string[] = []
-  const missing: string[] = []
-  let brokenCount = 0
-  let missingCount = 0
-  let mapped = 0
-  let kept = true
-  let open: OpenRange | null = null
-  // With sign extension the two halves lie far apart, although their inputs follow each other.
-  const seam = space.top === TOP_SIGN ? 2 ** (space.inputBits - 1) : -1
-  const close = () => {
-    if (open === null) return
-    if (ranges.length < rangeLimit) ranges.push(rangeView(space, open))
-    else kept = false
-    open = null
+  const found = new Collector(space, Math.ceil(budget.ranges / SHARE))
+  let complete = false
+  try {
+    complete = enumerate(memory, space, found, Math.ceil(budget.tables / SHARE)).complete
+  } catch (error) {
+    if (!(error instanceof Enough)) throw error
   }
-  const result = enumerate(
-    memory,
-    space,
-    {
-      leaf(input, output, log2, rights) {
-        const bytes = 2 ** log2
-        mapped += bytes
-        const follows = open !== null && open.end === input && input !== seam
-        if (open !== null && follows && open.output + (input - open.start) === output && open.rights === rights) {
-          open.end = input + bytes
-          open.leaves.set(log2, (open.leaves.get(log2) ?? 0) + 1)
-          return
-        }
-        close()
-        open = { start: input, end: input + bytes, output, rights, leaves: new Map([[log2, 1]]) }
-      },
-      broken(input, depth, pa, hi, lo, why) {
-        const absent = why.startsWith('nothing answers')
-        if (absent ? missingCount++ < DESCRIBED : brokenCount++ < DESCRIBED) {
-          const address = hex(baseOf(space, input) + BigInt(input))
-          const level = levelOf(space.format, depth)
-          if (absent) missing.push(`the level ${level} table at ${hex(pa)}, for addresses from ${address}`)
-          else {
-            const raw = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
-            broken.push(`level ${level} entry at ${hex(pa)} for ${address} is ${hex(raw)}: ${why}`)
-          }
-        }
-      },
-    },
-    Math.ceil(budget.tables / SHARE),
-  )
-  close()
-  budget.tables -= result.tables
-  budget.ranges -= ranges.length
+  found.close()
+  budget.tables -= found.tableCount
+  budget.ranges -= found.ranges.length
+  const { ranges, leafCount, brokenCount, missing, missingCount } = found
   return {
     ranges,
-    leafCount: result.leaves,
-    tableCount: result.tables - missingCount,
-    mappedBytes: BigInt(mapped),
-    complete: result.complete && kept,
-    broken,
+    leafCount,
+    tableCount: found.tableCount - missingCount,
+    mappedBytes: BigInt(found.mapped),
+    complete,
+    broken: found.brokenTexts,
     brokenCount,
     missing,
     missingCount,
-  }
-}
-
-function rangeView(space: PtSpace, range: OpenRange): RangeView {
-  return {
-    start: baseOf(space, range.start) + BigInt(range.start),
-    end: baseOf(space, range.start) + BigInt(range.end),
-    output: BigInt(range.output),
-    rights: range.rights,
-    leaves: range.leaves,
   }
 }
