@@ -47,8 +47,8 @@ const SYNC_COMMAND = encode(SYNC, { opcode: CMD_SYNC, CS: SYNC_NONE })
 export class CommandQueue {
   /** Commands of these kinds are dropped instead of sent. */
   readonly forget = new Set<Forgettable>()
-  /** Sees each command that is sent. */
-  onCommand: ((words: Uint32Array) => void) | null = null
+  /** Sees each command that is sent, and those that are forgotten (`lost`). */
+  onCommand: ((words: Uint32Array, lost: boolean) => void) | null = null
   readonly base: number
   readonly log2: number
   readonly #memory: WordMemory
@@ -73,7 +73,10 @@ export class CommandQueue {
   /** Sends commands, and does not wait for them. @returns how many commands have been sent since the start, these included. */
   *issue(commands: readonly Uint32Array[]): Op<number> {
     for (const command of commands) {
-      if (this.forget.has(kindOf(command) as Forgettable)) continue
+      if (this.forget.has(kindOf(command) as Forgettable)) {
+        this.onCommand?.(command, true)
+        continue
+      }
       if (this.#full()) {
         this.#publish()
         yield* waitFor('space in the command queue', () => !this.#full())
@@ -100,7 +103,7 @@ export class CommandQueue {
   #write(command: Uint32Array): void {
     storeWords(this.#memory, this.#address(this.#written), command)
     this.#written++
-    this.onCommand?.(command)
+    this.onCommand?.(command, false)
   }
 
   #publish(): void {
