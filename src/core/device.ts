@@ -6,7 +6,7 @@ import type { Domain } from './domain.ts'
 import type { DeviceCapabilities, DriverDevice } from './driver.ts'
 import type { IoMm } from './io-mm.ts'
 
-/** What a device's own driver is asked to do. */
+/** What a device's own driver is asked to do. A hook may take its time, and must not bind or unbind itself: that waits for the hook. */
 export interface DeviceHooks {
   /** Before the last unbind: the device issues nothing more with this PASID, and what it issued is done. If it throws, the bond stays. */
   stopPasid?(pasid: Pasid): Op<void>
