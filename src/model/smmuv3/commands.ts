@@ -1,0 +1,246 @@
+/** What each command does. Arm IHI 0070, chapter 4, in its order. */
+import { getAddress, getNumber, type Layout } from '../../base/layout.ts'
+import * as op from '../../format/smmuv3/commands.ts'
+import { type SmmuFeatures, STALL_NEVER } from '../../format/smmuv3/features.ts'
+import type { DeviceMessage } from '../iommu.ts'
+import type { Executed, Executor } from './commandq.ts'
+import type { Configuration } from './config.ts'
+import type { Stalled, Stalls } from './stall.ts'
+import { REGIME_EL1, REGIME_EL2, REGIME_EL2_E2H, REGIME_STAGE2, type Tlb, type TlbScope } from './tlb.ts'
+
+const EL1 = 1 << REGIME_EL1
+const EL2 = 1 << REGIME_EL2
+const EL2_E2H = 1 << REGIME_EL2_E2H
+const STAGE2 = 1 << REGIME_STAGE2
+
+/** No narrowing by address. */
+const EVERYWHERE = { page: 0, pages: 0, granule: 0, level: 0 }
+
+/** What commands act on. */
+export interface CommandTarget {
+  readonly config: Configuration
+  readonly tlb: Tlb
+  readonly stalls: Stalls
+  /** CR0ACK.SMMUEN. */
+  readonly enabled: boolean
+  /** CR0ACK.VMW. */
+  readonly vmidWildcard: number
+  /** Whether devices listen: ATS and PRI commands are ignored where the rest of the system has neither. */
+  readonly devices: boolean
+  send(message: DeviceMessage): void
+  newInvalidation(): number
+  /** Configuration and translations for a prefetch; never records anything. */
+  prefetch(device: number, pasid: number, address: bigint | null): void
+}
+
+export class Commands implements Executor {
+  readonly #target: CommandTarget
+
+  constructor(target: CommandTarget) {
+    this.#target = target
+  }
+
+  execute(words: Int32Array): Executed {
+    const { features } = this.#target.config
+    const opcode = words[0]! & 0xff
+    // 4.1.6: SSec in a command of the non-secure queue is illegal.
+    const layout = op.COMMANDS.get(opcode)?.layout
+    if (layout === undefined) return 'illegal'
+    if ('SSec' in layout.fields && field(words, layout, 'SSec') === 1) return 'illegal'
+    if (opcode <= op.CMD_PREFETCH_ADDR) return this.#prefetch(opcode, words)
+    if (opcode <= op.CMD_CFGI_VMS_PIDM) return this.#configuration(opcode, words, features)
+    if (opcode <= op.CMD_TLBI_NSNH_ALL) return this.#tlb(opcode, words, features)
+    if (opcode === op.CMD_ATC_INV) return this.#atcInvalidate(words, features)
+    if (opcode === op.CMD_PRI_RESP) return this.#pageResponse(words, features)
+    if (opcode === op.CMD_RESUME) return this.#resume(words, features)
+    if (opcode === op.CMD_STALL_TERM) return this.#stallTerminate(words, features)
+    // Commands of the secure state, and of device permission tables.
+    return 'illegal'
+  }
+
+  // 4.2: never records anything; translations of at most 64 strides.
+  #prefetch(opcode: number, words: Int32Array): Executed {
+    const target = this.#target
+    if (!target.enabled) return 'done'
+    const device = field(words, op.PREFETCH_CONFIG, 'StreamID')
+    const pasid = substream(words, op.PREFETCH_CONFIG, target.config.features)
+    if (opcode === op.CMD_PREFETCH_CONFIG) target.prefetch(device, pasid, null)
+    else {
+      const strides = Math.min(2 ** field(words, op.PREFETCH_ADDR, 'Size'), 64)
+      const stride = 1n << BigInt(12 + field(words, op.PREFETCH_ADDR, 'Stride'))
+      const first = BigInt(getAddress(words, op.PREFETCH_ADDR.fields.Address))
+      for (let each = 0; each < strides; each++) target.prefetch(device, pasid, BigInt.asUintN(64, first + BigInt(each) * stride))
+    }
+    return 'done'
+  }
+
+  // 4.3
+  #configuration(opcode: number, words: Int32Array, features: SmmuFeatures): Executed {
+    const { config } = this.#target
+    const device = field(words, op.CFGI_STE, 'StreamID')
+    const leaf = field(words, op.CFGI_STE, 'Leaf') === 1
+    switch (opcode) {
+      case op.CMD_CFGI_STE:
+        config.invalidateStreams(device, device, leaf)
+        return 'done'
+      case op.CMD_CFGI_STE_RANGE: {
+        const count = 2 ** (field(words, op.CFGI_STE_RANGE, 'Range') + 1)
+        const first = Math.floor(device / count) * count
+        config.invalidateStreams(first, first + count - 1, false)
+        return 'done'
+      }
+      case op.CMD_CFGI_CD:
+        if (!features.s1) return 'illegal'
+        config.invalidateContexts(device, field(words, op.CFGI_CD, 'SubstreamID'), leaf)
+        return 'done'
+      case op.CMD_CFGI_CD_ALL:
+        if (!features.s1) return 'illegal'
+        config.invalidateContexts(device, -1, false)
+        return 'done'
+      default:
+        // CMD_CFGI_VMS_PIDM: without MPAM there is no virtual machine structure.
+        return 'illegal'
+    }
+  }
+
+  // 4.4
+  #tlb(opcode: number, words: Int32Array, features: SmmuFeatures): Executed {
+    const { tlb, vmidWildcard } = this.#target
+    // 4.4.2: without stage 2 there are no VMIDs.
+    const vmid = features.s2 ? field(words, op.TLBI_NH_ASID, 'VMID') : -1
+    const vmidIgnored = vmidWildcard >= 1 && vmidWildcard <= 4 ? (1 << vmidWildcard) - 1 : 0
+    const asid = field(words, op.TLBI_NH_ASID, 'ASID')
+    const invalidate = (scope: Partial<TlbScope> & { regimes: number }): Executed => {
+      tlb.invalidate({ vmid: -1, asid: -1, globals: true, vmidIgnored, ...EVERYWHERE, ...scope })
+      return 'done'
+    }
+    const inRange = (scope: Partial<TlbScope> & { regimes: number }): Executed => {
+      const range = rangeOf(words, features)
+      return range === null ? 'illegal' : invalidate({ ...scope, ...range })
+    }
+    switch (opcode) {
+      case op.CMD_TLBI_NSNH_ALL:
+        return invalidate({ regimes: EL1 | STAGE2 })
+      case op.CMD_TLBI_S12_VMALL:
+        return features.s2 ? invalidate({ regimes: EL1 | STAGE2, vmid }) : 'illegal'
+      case op.CMD_TLBI_S2_IPA:
+        // Entries of both stages stay (4.4.3.1): software invalidates stage 1 too.
+        return features.s2 ? inRange({ regimes: STAGE2, vmid }) : 'illegal'
+    }
+    if (!features.s1) return 'illegal'
+    switch (opcode) {
+      case op.CMD_TLBI_NH_ALL:
+        return invalidate({ regimes: EL1, vmid })
+      case op.CMD_TLBI_NH_ASID:
+        return invalidate({ regimes: EL1, vmid, asid, globals: false })
+      case op.CMD_TLBI_NH_VAA:
+        return inRange({ regimes: EL1, vmid })
+      case op.CMD_TLBI_NH_VA:
+        return inRange({ regimes: EL1, vmid, asid })
+    }
+    if (!features.hyp) return 'illegal'
+    // 4.4.2.8: CR2.E2H says which of the two EL2 regimes is meant; EL2 has no ASIDs.
+    const regimes = features.e2h ? EL2_E2H : EL2
+    switch (opcode) {
+      case op.CMD_TLBI_EL2_ALL:
+        return invalidate({ regimes: EL2 | EL2_E2H })
+      case op.CMD_TLBI_EL2_VA:
+        return inRange({ regimes, asid: features.e2h ? asid : -1 })
+      case op.CMD_TLBI_EL2_VAA:
+        return inRange({ regimes })
+      case op.CMD_TLBI_EL2_ASID:
+        return invalidate({ regimes: EL2_E2H, asid, globals: false })
+      default:
+        // EL3: from the secure queue only.
+        return 'illegal'
+    }
+  }
+
+  // 4.5.1
+  #atcInvalidate(words: Int32Array, features: SmmuFeatures): Executed {
+    const target = this.#target
+    const size = field(words, op.ATC_INV, 'Size')
+    if (!features.ats || size > op.ATC_INV_SIZE_ALL) return 'illegal'
+    if (!target.enabled || !target.devices) return 'done'
+    const device = field(words, op.ATC_INV, 'StreamID')
+    const pasid = substream(words, op.ATC_INV, features)
+    const bytes = 4096n << BigInt(size)
+    const address = BigInt(getAddress(words, op.ATC_INV.fields.Address))
+    target.send({
+      kind: 'invalidate',
+      device,
+      pasid: pasid < 0 ? null : pasid,
+      address: size === op.ATC_INV_SIZE_ALL ? 0n : address - (address % bytes),
+      bytes: size === op.ATC_INV_SIZE_ALL ? null : bytes,
+      tag: target.newInvalidation(),
+    })
+    return 'done'
+  }
+
+  // 4.5.2
+  #pageResponse(words: Int32Array, features: SmmuFeatures): Executed {
+    const target = this.#target
+    const response = field(words, op.PRI_RESP, 'Resp')
+    if (!features.pri || response > op.PRI_RESP_SUCCESS) return 'illegal'
+    if (!target.enabled || !target.devices) return 'done'
+    const pasid = substream(words, op.PRI_RESP, features)
+    target.send({
+      kind: 'page-response',
+      device: field(words, op.PRI_RESP, 'StreamID'),
+      pasid: pasid < 0 ? null : pasid,
+      group: field(words, op.PRI_RESP, 'PRGIndex'),
+      code: (['failure', 'invalid', 'success'] as const)[response]!,
+    })
+    return 'done'
+  }
+
+  // 4.7.1
+  #resume(words: Int32Array, features: SmmuFeatures): Executed {
+    if (features.stallModel === STALL_NEVER) return 'illegal'
+    const { stalls } = this.#target
+    const stalled = stalls.find(field(words, op.RESUME, 'StreamID'), field(words, op.RESUME, 'STAG'))
+    // A tag that is not (or no longer) held, or of another stream, has no effect.
+    if (stalled === null) return 'done'
+    const aborts = field(words, op.RESUME, 'Ab') === 1 || features.abortOnly
+    const retries = field(words, op.RESUME, 'Ac') === 1
+    this.#end([stalled], retries ? 'retry' : aborts ? 'abort' : 'terminate')
+    return 'done'
+  }
+
+  // 4.7.2
+  #stallTerminate(words: Int32Array, features: SmmuFeatures): Executed {
+    if (features.stallModel === STALL_NEVER) return 'illegal'
+    this.#end(this.#target.stalls.of(field(words, op.STALL_TERM, 'StreamID')), 'abort')
+    return 'done'
+  }
+
+  #end(ended: readonly Stalled[], action: 'retry' | 'abort' | 'terminate'): void {
+    const target = this.#target
+    for (const stalled of ended) target.stalls.release(stalled)
+    for (const stalled of ended) target.send({ kind: 'resume', device: stalled.device, stallTag: stalled.ticket, action })
+  }
+}
+
+function field(words: Int32Array, layout: Layout, name: string): number {
+  return getNumber(words, layout.fields[name]!)
+}
+
+/** The SubstreamID of a command, -1 without; an SMMU without substreams takes SSV as 0 (4.5.1). */
+function substream(words: Int32Array, layout: Layout, features: SmmuFeatures): number {
+  return features.ssidBits > 0 && field(words, layout, 'SSV') === 1 ? field(words, layout, 'SubstreamID') : -1
+}
+
+/** The addresses of a TLBI command, its granule and its level (4.4.1.1); null when the combination is reserved. */
+function rangeOf(words: Int32Array, features: SmmuFeatures): Pick<TlbScope, 'page' | 'pages' | 'granule' | 'level'> | null {
+  const layout = op.TLBI_NH_VA
+  const page = getAddress(words, layout.fields.Address) / 4096
+  const granule = features.ril ? field(words, layout, 'TG') : 0
+  if (granule === 0) return { page, pages: 1, granule: 0, level: 0 }
+  const number = field(words, layout, 'NUM')
+  const scale = features.ds ? Math.min(field(words, layout, 'SCALE'), 39) : field(words, layout, 'SCALE') & 31
+  let level = field(words, layout, 'TTL')
+  // Level 1 holds no leaves of 16 KiB tables, but with 52-bit addresses.
+  if (granule === 2 && level === 1 && !features.ds) level = 0
+  if (number === 0 && scale === 0 && level === 0) return null
+  return { page, pages: (number + 1) * 2 ** scale * 4 ** (granule - 1), granule, level }
+}

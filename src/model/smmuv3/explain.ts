@@ -1,0 +1,148 @@
+/** Each step of a translation in words: what was read, where, and what follows from it. It sees what the translator sees. */
+import type { TranslationStep } from '../../base/explain.ts'
+import { hex, size } from '../../base/hex.ts'
+import { describe, getAddress, getNumber, type Layout, type Words, wordsToU64 } from '../../base/layout.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import { rightsText } from '../../base/types.ts'
+import { u64 } from '../../base/u64.ts'
+import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
+import { ENTRY_LEAF, leafRights, outputOf, WALK_OK, type WalkObserver } from '../../format/pt/walker.ts'
+import { CD, CD_WORDS } from '../../format/smmuv3/cd.ts'
+import { noStage1 } from '../../format/smmuv3/context.ts'
+import { C_BAD_CD, C_BAD_STE } from '../../format/smmuv3/events.ts'
+import { L1_WORDS, L1CD, L1STD } from '../../format/smmuv3/l1.ts'
+import { cdTableSplit, type Found, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
+import { CR0, GBPA } from '../../format/smmuv3/registers.ts'
+import { S1DSS_BYPASS, S1DSS_SSID0, STE } from '../../format/smmuv3/ste.ts'
+import type { ConfigObserver, Configuration, Context, Stream } from './config.ts'
+import { AT, type RegisterFile, SMMUEN } from './registers.ts'
+import { entryText } from './why.ts'
+
+export class Explainer implements ConfigObserver, WalkObserver {
+  steps: TranslationStep[] = []
+  readonly #memory: WordMemory
+  readonly #config: Configuration
+
+  constructor(memory: WordMemory, config: Configuration) {
+    this.#memory = memory
+    this.#config = config
+  }
+
+  /** The registers that decide before any table does. */
+  registers(registers: RegisterFile): void {
+    const cr0 = registers.get(AT.CR0ACK)
+    if ((cr0 & SMMUEN) !== 0) return
+    this.#structure('CR0', CR0, null, Uint32Array.of(cr0), 'SMMUEN is 0: no tables are read, GBPA decides')
+    const gbpa = Uint32Array.of(registers.get(AT.GBPA))
+    const aborts = getNumber(gbpa, GBPA.fields.ABORT) === 1
+    this.#structure(
+      'GBPA',
+      GBPA,
+      null,
+      gbpa,
+      aborts ? 'ABORT is 1: everything is aborted' : 'ABORT is 0: everything passes as it is',
+    )
+  }
+
+  stream(stream: Stream, found: Found): void {
+    if (found.l1Index >= 0) {
+      const words = this.#read(found.l1Index, L1_WORDS)
+      const pointer = hex(getAddress(words, L1STD.fields.L2Ptr))
+      const decided =
+        found.index < 0 && found.address < 0
+          ? found.why
+          : `second level at ${pointer}, ${2 ** (getNumber(words, L1STD.fields.Span) - 1)} entries`
+      this.#structure('L1STD', L1STD, found.at[1]!, words, decided)
+    }
+    if (stream.address >= 0 && (stream.status === LOOKUP_OK || stream.status === C_BAD_STE)) {
+      const decided = stream.status === C_BAD_STE ? `bad: ${stream.why}` : this.#streamText(stream)
+      this.#structure('STE', STE, stream.address, stream.words, decided)
+    } else if (found.l1Index < 0 || stream.address >= 0) this.#nothing('STE', stream.address, stream.why)
+  }
+
+  context(context: Context, found: Found): void {
+    if (found.l1Index >= 0) {
+      const words = this.#read(found.l1Index, L1_WORDS)
+      const pointer = hex(getAddress(words, L1CD.fields.L2Ptr))
+      const bad = found.index < 0 && found.address < 0 && context.ipa === found.at[2]
+      const leaf = 2 ** cdTableSplit(context.stream.words, 0, this.#config.features)
+      const goesOn = getNumber(words, L1CD.fields.V) === 1 || !bad
+      this.#structure('L1CD', L1CD, found.at[1]!, words, goesOn ? `second level at ${pointer}, ${leaf} entries` : found.why)
+    }
+    if (context.address >= 0 && (context.status === LOOKUP_OK || context.status === C_BAD_CD)) {
+      const decided = context.status === C_BAD_CD ? `bad: ${context.why}` : this.#contextText(context)
+      this.#structure('CD', CD, context.address, context.words.subarray(0, CD_WORDS), decided)
+    } else if (found.l1Index < 0 || context.address >= 0) this.#nothing('CD', context.address, context.why)
+  }
+
+  entry(stage: number, space: PtSpace, depth: number, pa: number, hi: number, lo: number, kind: number, status: number): void {
+    const { format } = space
+    const output = outputOf(format, hi, lo)
+    const cover = 2 ** coverLog2(format, depth)
+    const rights = kind === ENTRY_LEAF ? space.fix[leafRights(space, hi, lo)]! : 0
+    const next = space.stage2 === null ? '' : 'intermediate '
+    const decided =
+      status !== WALK_OK
+        ? entryText(space, depth, status, lo, rights)
+        : kind === ENTRY_LEAF
+          ? `${depth === 0 ? 'page' : 'block'} of ${size(cover)} at ${next}${hex(output - (output % cover))}, ${rightsText(rights)}`
+          : `table at ${next}${hex(output)}`
+    this.steps.push({
+      structure: format.name,
+      stage: stage === 2 ? 2 : 1,
+      level: levelOf(format, depth),
+      address: BigInt(pa),
+      words: [u64(hi, lo)],
+      fields: [],
+      decided,
+    })
+  }
+
+  #streamText(stream: Stream): string {
+    const { words, config } = stream
+    if ((config & 4) === 0) return 'valid, aborts everything silently'
+    if (config === 4) return 'valid, bypass: addresses pass as they are'
+    const parts = ['valid']
+    if ((config & 1) !== 0) {
+      const table = hex(getAddress(words, STE.fields.S1ContextPtr))
+      parts.push(
+        stream.cdCount === 0 ? `stage 1, CD at ${table}` : `stage 1, CD table at ${table} for ${stream.cdCount} SubstreamIDs`,
+      )
+      const dss = getNumber(words, STE.fields.S1DSS)
+      if (stream.cdCount > 0)
+        parts.push(`without SubstreamID ${dss === S1DSS_SSID0 ? 'CD 0' : dss === S1DSS_BYPASS ? 'bypass of stage 1' : 'abort'}`)
+    }
+    if (stream.stage2 !== null) parts.push(`stage 2, VMID ${stream.vmidTag >>> 16}, table at ${hex(stream.stage2.root)}`)
+    return parts.join(', ')
+  }
+
+  #contextText(context: Context): string {
+    const { words, stream } = context
+    const half = (space: PtSpace | null, which: 0 | 1) =>
+      space === null
+        ? `TTB${which} off: ${noStage1(words, 0, stream.words, 0, this.#config.features, which)}`
+        : `TTB${which} at ${hex(space.root)}, ${space.inputBits} bits, ${size(2 ** space.format.granuleLog2)} granule`
+    return `valid, ASID ${getNumber(words, CD.fields.ASID)}, ${half(context.low, 0)}, ${half(context.high, 1)}`
+  }
+
+  #read(index: number, count: number): Uint32Array {
+    return Uint32Array.from(this.#memory.words.subarray(index, index + count))
+  }
+
+  #structure(structure: string, layout: Layout, address: number | null, words: Words, decided: string): void {
+    this.steps.push({
+      structure,
+      stage: 0,
+      level: null,
+      address: address === null ? null : BigInt(address),
+      words: wordsToU64(words),
+      fields: describe(layout, words),
+      decided,
+    })
+  }
+
+  #nothing(structure: string, address: number, decided: string): void {
+    const at = address < 0 ? null : BigInt(address)
+    this.steps.push({ structure, stage: 0, level: null, address: at, words: [], fields: [], decided })
+  }
+}
