@@ -17,10 +17,7 @@ import type {
 } from './driver.ts'
 
 /** What the hardware's queues can hold. */
-export type Queued =
-  | { readonly request: PageRequest }
-  | { readonly fault: FaultReport }
-  | { readonly overflow: true }
+export type Queued = { readonly request: PageRequest } | { readonly fault: FaultReport } | { readonly overflow: true }
 
 export class FakeDriver implements IommuDriver {
   readonly name = 'fake'
@@ -80,7 +77,10 @@ export class FakeDriver implements IommuDriver {
 
   *domainFree(domain: DriverDomain): Op<void> {
     yield* this.#call(`domainFree ${domain.name}`)
-    this.#expect([...this.stream.values()].every((one) => one !== domain), `domain ${domain.name} freed with devices in it`)
+    this.#expect(
+      [...this.stream.values()].every((one) => one !== domain),
+      `domain ${domain.name} freed with devices in it`,
+    )
     this.#expect(this.entries.get(domain)?.size === 0, `domain ${domain.name} freed with entries in it`)
     this.entries.delete(domain)
     this.#tables.delete(domain)
@@ -141,7 +141,10 @@ export class FakeDriver implements IommuDriver {
   *ioMmExit(domain: DriverDomain, ioMm: DriverIoMm): Op<void> {
     yield* this.#call(`ioMmExit ${domain.name} ${label(ioMm)}`)
     const entry = this.entries.get(domain)!.get(ioMm.pasid)
-    this.#expect(entry !== undefined && entry.ioMm === ioMm && !entry.quiet, `entry ${ioMm.pasid} of ${domain.name} made quiet twice, or gone`)
+    this.#expect(
+      entry !== undefined && entry.ioMm === ioMm && !entry.quiet,
+      `entry ${ioMm.pasid} of ${domain.name} made quiet twice, or gone`,
+    )
     if (entry !== undefined) entry.quiet = true
     yield* step('entry quiet')
   }
@@ -200,6 +203,11 @@ export class FakeDriver implements IommuDriver {
 export class FakeTable implements IoPgtable {
   readonly ranges: { iova: bigint; pa: bigint; size: bigint; rights: number }[] = []
 
+  iovaToPhys(iova: bigint): bigint | null {
+    const range = this.ranges.find((one) => iova >= one.iova && iova < one.iova + one.size)
+    return range === undefined ? null : range.pa + (iova - range.iova)
+  }
+
   *map(iova: bigint, pa: bigint, size: bigint, rights: number): Op<void> {
     yield* step('map')
     this.ranges.push({ iova, pa, size, rights })
@@ -209,11 +217,6 @@ export class FakeTable implements IoPgtable {
     yield* step('unmap')
     const place = this.ranges.findIndex((range) => range.iova === iova && range.size === size)
     return place < 0 ? 0n : this.ranges.splice(place, 1)[0]!.size
-  }
-
-  iovaToPhys(iova: bigint): bigint | null {
-    const range = this.ranges.find((one) => iova >= one.iova && iova < one.iova + one.size)
-    return range === undefined ? null : range.pa + (iova - range.iova)
   }
 }
 
