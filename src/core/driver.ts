@@ -100,6 +100,8 @@ export interface IoPgtable {
   /** @returns bytes that were mapped. */
   unmap(iova: bigint, size: bigint): Op<bigint>
   iovaToPhys(iova: bigint): bigint | null
+  /** Where its top table lies, for who draws the machine; absent where there is none. */
+  readonly space?: { readonly root: number }
 }
 
 export interface IommuDriver {
