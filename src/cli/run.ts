@@ -1,0 +1,195 @@
+/** `iomm run`: runs a scenario, says what happened step by step, checks expectations, and shows the machine at its end. */
+import { readFile, stat } from 'node:fs/promises'
+import { basename, relative } from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import { parseNumber } from '../base/hex.ts'
+import type { MachineGraph } from '../inspect/graph.ts'
+import {
+  type Line,
+  loadScenario,
+  type Machine,
+  problemText,
+  type Report,
+  runScenario,
+  type Scenario,
+  type StepReport,
+} from '../machine/index.ts'
+import { MOST_BYTES } from '../machine/language/load.ts'
+import { renderPicture } from '../render/picture.ts'
+import { architectureOf } from './architectures.ts'
+import { CliError, colourFor, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, EXIT_UNSUPPORTED, print, toJson } from './common.ts'
+import { COLOURS, type Painter, PLAIN, wrapped } from './paint.ts'
+
+interface Options {
+  readonly quiet?: true
+  readonly json?: true
+  readonly seed?: number
+}
+
+export function runCommand(): Command {
+  return new Command('run')
+    .summary('run a scenario: what happens, whether it is what was expected, and the picture')
+    .description(
+      'Builds the computer that a scenario describes, takes its steps, and says what each of them did: PASIDs, commands, events, page ' +
+        'requests. Checks the expectations, and ends with the picture of the machine.',
+    )
+    .argument('<scenario>', 'a YAML file, such as examples/two-domains.yaml')
+    .option('-q, --quiet', 'only what was not as expected, and the last line')
+    .option('--json', 'the whole report as JSON')
+    .option('--seed <number>', 'seed of every interleaving, instead of those of the scenario', seedArgument)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  iomm run examples/two-domains.yaml
+  iomm run examples/interleaved-exit-unbind.yaml --quiet --seed 7
+  iomm run examples/demand-paging.yaml --json | jq '.steps[] | {title, result}'
+
+Exit code: 0 all expectations held, 1 some did not, 2 usage, 3 unreadable scenario, 4 not supported.`,
+    )
+    .action(async (file: string, options: Options) => {
+      process.exitCode = await runFile(file, options)
+    })
+}
+
+function seedArgument(text: string): number {
+  const seed = parseNumber(text)
+  if (seed === null || seed >= 1n << 32n) throw new InvalidArgumentError(`'${text}' is not a seed: a number below 2^32.`)
+  return Number(seed)
+}
+
+/** Reads a scenario. @throws CliError that names each mistake with line and column. */
+export async function readScenario(file: string): Promise<Scenario> {
+  let text: string
+  try {
+    const { size } = await stat(file)
+    if (size > MOST_BYTES) throw new CliError(EXIT_INPUT, `${file}: ${size} bytes; a scenario has ${MOST_BYTES} at most.`)
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if (error instanceof CliError) throw error
+    throw new CliError(EXIT_INPUT, `${file}: cannot be read (${(error as { code?: string }).code ?? String(error)}).`)
+  }
+  const loaded = loadScenario(text, file)
+  if (loaded.ok) return loaded.scenario
+  const count = loaded.problems.length
+  throw new CliError(
+    EXIT_INPUT,
+    `${count === 1 ? 'a mistake' : `${count} mistakes`} in the scenario\n${loaded.problems.map(problemText).join('\n')}`,
+  )
+}
+
+/** Runs a scenario from its beginning to its end. @throws CliError when its machine cannot be built. */
+export function completeRun(scenario: Scenario, options: { seed?: number; onStep?: (step: StepReport) => void } = {}): Report {
+  const report = runScenario(scenario, options)
+  if (!('problem' in report)) return report
+  const { line, column } = report.place
+  throw new CliError(EXIT_UNSUPPORTED, `${scenario.file}:${line}:${column}: this machine cannot be built: ${report.problem}`)
+}
+
+/** The machine as a graph. */
+export function graphOf(machine: Machine, title: string): MachineGraph {
+  const { inspect } = architectureOf(machine.architecture.kind, title)
+  const register = (offset: number, bytes: 4 | 8) => machine.register(offset, bytes)
+  return inspect({ title, memory: machine.memory, register, names: machine.names() })
+}
+
+async function runFile(file: string, options: Options): Promise<number> {
+  const scenario = await readScenario(file)
+  const seed = options.seed === undefined ? {} : { seed: options.seed }
+  const code = (report: Report) => (report.failed === 0 ? EXIT_OK : EXIT_FINDINGS)
+  if (options.json) {
+    const report = completeRun(scenario, seed)
+    const { machine, ...rest } = report
+    print(toJson({ ...rest, graph: graphOf(machine, basename(file)) }))
+    return code(report)
+  }
+  const paint = colourFor(process.stdout) ? COLOURS : PLAIN
+  if (options.quiet) {
+    const report = completeRun(scenario, seed)
+    for (const step of report.steps) printFailures(step, file, paint)
+    print(lastLine(report, paint))
+    return code(report)
+  }
+  print(headText(scenario, paint))
+  const report = completeRun(scenario, { ...seed, onStep: (step) => print(stepText(step, paint)) })
+  const width = process.stdout.columns
+  print('')
+  print(
+    renderPicture(graphOf(report.machine, basename(file)), {
+      colour: colourFor(process.stdout),
+      ...(width === undefined ? {} : { width }),
+    }),
+  )
+  print(nextText(relative('', file) || file, report, paint))
+  print(lastLine(report, paint))
+  return code(report)
+}
+
+function headText(scenario: Scenario, paint: Painter): string {
+  const lines = [paint.bold(scenario.title ?? scenario.file)]
+  const about = (scenario.about ?? '').trim()
+  if (about !== '')
+    lines.push(
+      ...about.split('\n\n').flatMap((part) => wrapped(part.replaceAll('\n', ' '), 2).map((line) => line.replace(/^ {4}/, '  '))),
+    )
+  return lines.join('\n')
+}
+
+const WHO: Record<Line['who'], string> = { os: 'os', driver: 'driver', device: 'device', cpu: 'cpu', watch: '!' }
+
+/** A step: its title, what it shows, what happened, what came out, and whether that was expected. */
+function stepText(step: StepReport, paint: Painter, indent = 0): string {
+  const margin = ' '.repeat(indent)
+  const number = `${step.number}`.padStart(3)
+  if (step.action === 'say') return `\n${margin}${paint.bold(step.title)}`
+  const lines = [`\n${margin}${number}  ${paint.bold(step.title)}`]
+  if (step.why !== null) lines.push(...wrapped(step.why, indent + 5, paint.dim))
+  for (const { who, text } of step.narration) {
+    const line = wrapped(text, indent + 14)
+    const label = who === 'watch' ? paint.bad(WHO[who].padEnd(7)) : paint.dim(WHO[who].padEnd(7))
+    lines.push(`${margin}     ${label}  ${line[0]!.trimStart()}`, ...line.slice(1))
+  }
+  for (const inner of step.inner) lines.push(stepText(inner, paint, indent + 4).replace(/^\n/, ''))
+  if (step.text !== '') lines.push(...wrapped(`→ ${step.text}`, indent + 5, step.result === 'ok' ? paint.result : paint.address))
+  for (const { held, text } of step.verdicts)
+    lines.push(`${margin}     ${held ? paint.good(`✓ ${text}`) : paint.bad(`✗ ${text}`)}`)
+  return lines.join('\n')
+}
+
+function printFailures(step: StepReport, file: string, paint: Painter): void {
+  for (const { held, text } of step.verdicts) {
+    if (held) continue
+    const { line, column } = step.place
+    print(`${file}:${line}:${column}: ${step.title}: ${paint.bad(text)}`)
+  }
+  for (const inner of step.inner) printFailures(inner, file, paint)
+}
+
+/** What to try next: commands that work on this machine as it is. */
+function nextText(file: string, { machine }: Report, paint: Painter): string {
+  const bond = [...machine.iommu.bonds].find(({ ioMm }) => ioMm.mm !== null) ?? [...machine.iommu.bonds][0]
+  const device = bond?.device.name ?? [...machine.devices.keys()][0]
+  const commands = [[`iomm show ${file} -v`, 'each table entry with its fields']]
+  if (device !== undefined) {
+    const pasid = bond === undefined ? '' : `:${bond.pasid}`
+    const address = addressIn(machine, bond?.ioMm.mm ?? null)
+    commands.push([`iomm walk ${file} ${device}${pasid} ${address} --write`, 'why a DMA goes where it goes'])
+  }
+  commands.push([`iomm show ${file} -o machine.svg`, 'the picture as a drawing'])
+  const widest = Math.max(...commands.map(([command]) => command!.length))
+  const lines = commands.map(([command, what]) => `  ${paint.result(command!.padEnd(widest))}  ${paint.dim(what!)}`)
+  return [paint.bold('What to try next'), ...lines, ''].join('\n')
+}
+
+/** An address that a process has memory at. */
+function addressIn(machine: Machine, mm: object | null): string {
+  const process = [...machine.processes.values()].find((one) => one.mm === mm)
+  const first = process?.mm.vmas[0]?.start
+  return first === undefined ? '0x1000' : `0x${first.toString(16)}`
+}
+
+function lastLine({ passed, failed }: Report, paint: Painter): string {
+  const all = passed + failed
+  const text = `${passed} of ${all} expectations held`
+  return failed === 0 ? paint.good(text) : paint.bad(`${text}, ${failed} did not`)
+}
