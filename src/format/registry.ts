@@ -1,0 +1,25 @@
+/** All structures that tools can decode, by architecture. A further architecture is one more entry of `STRUCTURE_SETS`. */
+import { SMMUV3_STRUCTURES } from './smmuv3/structures.ts'
+import type { Found, StructureSet } from './structure.ts'
+
+export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES]
+
+/**
+ * Structures of this name, whatever its case; several when architectures share the name. `smmuv3:STE` asks for one architecture, and
+ * registers may carry their manual's prefix (`SMMU_IDR0`).
+ */
+export function structuresNamed(name: string, sets: readonly StructureSet[] = STRUCTURE_SETS): Found[] {
+  const colon = name.indexOf(':')
+  const key = colon < 0 ? null : name.slice(0, colon).toLowerCase()
+  const wanted = name.slice(colon + 1).toUpperCase()
+  const found: Found[] = []
+  for (const set of sets) {
+    if (key !== null && set.key !== key) continue
+    for (const structure of set.structures) {
+      const plain = structure.name.toUpperCase()
+      const prefixed = structure.kind === 'register' && set.registerPrefix !== '' && wanted === set.registerPrefix + plain
+      if (wanted === plain || prefixed) found.push({ set, structure })
+    }
+  }
+  return found
+}
