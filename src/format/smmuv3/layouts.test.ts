@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decode, encode, type Layout, setField, uncovered, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { reservedBitsSet } from '../structure.ts'
 import { CD } from './cd.ts'
 import { COMMANDS, commandOf } from './commands.ts'
 import { EVENTS, eventName, eventOf } from './events.ts'
@@ -129,6 +130,35 @@ describe('layouts of SMMUv3', () => {
       InputAddr: 0x7700000000n,
     })
   })
+
+  // The bits that 5.1 to 5.4, 6.3 and 8 print as reserved, RES0.
+  it.each([
+    ['STE', STE, '58:56 107:105 252:248 255 301:296 383:376 387 444:440 447'],
+    ['CD', CD, '121:120 185:184 383:376 447:432 511:496'],
+    ['L1STD', L1STD, '5 63:56'],
+    ['L1CD', L1CD, '11:1 63:56'],
+    ['PRI', PRI, '57:52 75:73'],
+    ['IDR0', registerNamed('IDR0').layout, '29 31'],
+    ['IDR1', registerNamed('IDR1').layout, ''],
+    ['IDR3', registerNamed('IDR3').layout, '1:0 6 31:24'],
+    ['IDR5', registerNamed('IDR5').layout, '3 9 15:12'],
+    ['CR0', registerNamed('CR0').layout, '5 9 31:11'],
+    ['GBPA', registerNamed('GBPA').layout, '7:5 15:14 30:21'],
+    ['GERROR', registerNamed('GERROR').layout, '1 31:11'],
+    ['STRTAB_BASE', registerNamed('STRTAB_BASE').layout, '5:0 61:56 63'],
+    ['STRTAB_BASE_CFG', registerNamed('STRTAB_BASE_CFG').layout, '15:11 31:18'],
+    ['CMDQ_BASE', registerNamed('CMDQ_BASE').layout, '61:56 63'],
+    ['CMDQ_CONS', registerNamed('CMDQ_CONS').layout, '23:20 31'],
+    ['EVENTQ_PROD', registerNamed('EVENTQ_PROD').layout, '30:20'],
+    ['PRIQ_IRQ_CFG2', registerNamed('PRIQ_IRQ_CFG2').layout, '30:6'],
+  ] as [string, Layout, string][])(
+    '%s has no field where the manual has reserved bits, and one everywhere else',
+    (_, layout, reserved) => {
+      const ones = new Uint32Array(layout.bits / 32).fill(0xffff_ffff)
+      const ranges = reservedBitsSet(uncovered(layout), ones).map(([msb, lsb]) => (msb === lsb ? `${lsb}` : `${msb}:${lsb}`))
+      expect(ranges.join(' ')).toBe(reserved)
+    },
+  )
 
   it('finds commands and events by number, and says which are not defined', () => {
     expect(commandOf(Uint32Array.of(0x46, 0, 0, 0))?.name).toBe('CMD_SYNC')
