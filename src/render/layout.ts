@@ -18,6 +18,8 @@ export interface Metrics {
   readonly head: number
   readonly pitch: number
   readonly foot: number
+  /** Height that a line passing the tables takes there. */
+  readonly pass: number
   /** Lines of different nets on one level keep so far apart. */
   readonly clear: number
   /** Lanes that a channel may have. */
@@ -97,11 +99,11 @@ type Stacked = Pick<Placed, 'deviceOrder' | 'deviceRow' | 'runs' | 'blockTop' | 
 /** Height of a block from its top to its bottom edge. */
 function blockHeight(view: Overview, block: number, metrics: Metrics): number {
   const it = view.blocks[block]!
-  return it.kind === 'pass' ? 0 : metrics.head + (it.rows.length - 1) * metrics.pitch + metrics.foot
+  return it.kind === 'pass' ? metrics.pass : metrics.head + (it.rows.length - 1) * metrics.pitch + metrics.foot
 }
 
 function portOffset(view: Overview, block: number, metrics: Metrics): number {
-  return view.blocks[block]!.kind === 'pass' ? 0 : metrics.port
+  return view.blocks[block]!.kind === 'pass' ? metrics.pass / 2 : metrics.port
 }
 
 /**
@@ -153,7 +155,9 @@ function stack(view: Overview, metrics: Metrics, order: readonly number[], toget
     else runs.push({ first: at, last: at })
   })
   const rows = view.blocks.map((block, at) =>
-    block.kind === 'pass' ? [blockTop[at]!] : block.rows.map((_, row) => blockTop[at]! + metrics.head + row * metrics.pitch),
+    block.kind === 'pass'
+      ? [blockTop[at]! + portOffset(view, at, metrics)]
+      : block.rows.map((_, row) => blockTop[at]! + metrics.head + row * metrics.pitch),
   )
   const nets = view.blocks.map((_, block) => ({
     key: block,

@@ -6,7 +6,7 @@ import { hex } from '../base/hex.ts'
 import type { DeviceNode, MachineGraph, PasidNode, PasidTableNode, SpaceNode } from '../inspect/graph.ts'
 import { clean } from './clean.ts'
 import { type Colour, HUES, SLATE } from './palette.ts'
-import { count, deviceState, spaceAbout, spaceMaps, spaceName } from './words.ts'
+import { count, deviceSays, grouped, spaceAbout, spaceMaps, spaceName } from './words.ts'
 
 /** An address space as drawn. */
 export interface SpaceView {
@@ -30,8 +30,11 @@ export interface SpaceView {
 
 /** One line of a PASID table's box. */
 export interface RowView {
-  /** `entry`; `unused`: one entry between two that are in use; `more`: entries that are left out; `empty`: none is in use. */
-  readonly kind: 'entry' | 'unused' | 'more' | 'empty'
+  /**
+   * `entry`; `upper`: the same entry's space for the upper half of the addresses; `unused`: one entry between two that are in use; `more`: entries that are left out; `empty`: none is in use; `without`: what
+   * transactions without PASID do, where they do not use entry 0.
+   */
+  readonly kind: 'entry' | 'upper' | 'unused' | 'more' | 'empty' | 'without'
   /** PASID, or what the line says. */
   readonly text: string
   /** What the entry says besides: `ASID 3`, `quiet`. */
@@ -50,7 +53,6 @@ export type BlockView =
       readonly kind: 'table'
       readonly title: string
       readonly address: string
-      readonly about: string
       readonly rows: readonly RowView[]
     }
   | { readonly kind: 'pass'; readonly space: string }
@@ -89,6 +91,9 @@ export interface Limits {
   /** Lines of all: a table counts its rows and two more. */
   readonly total: number
 }
+
+/** What a terminal shows. */
+export const TERMINAL: Limits = { devices: 30, rows: 20, total: 120 }
 
 const FINDINGS_SHOWN = 4
 
@@ -156,7 +161,11 @@ class Index {
     const use = (id: string | null) => {
       if (id !== null) this.uses.set(id, (this.uses.get(id) ?? 0) + 1)
     }
-    for (const table of graph.pasidTables) for (const entry of table.entries) use(entry.space)
+    for (const table of graph.pasidTables)
+      for (const entry of table.entries) {
+        use(entry.space)
+        use(entry.upper ?? null)
+      }
     for (const device of graph.devices) if (device.pasidTable === null) use(device.space)
     for (const space of graph.spaces) if (space.over !== null && this.spaces.has(space.over)) this.under.add(space.over)
   }
@@ -185,7 +194,7 @@ function choose(index: Index, graph: MachineGraph, limits: Limits): { devices: D
     let sum = 0
     for (const key of keys) {
       const table = key?.startsWith('t') ? index.tables.get(key.slice(1)) : undefined
-      sum += table === undefined ? 1 : 2 + Math.min(rows, Math.max(1, rowCount(table)))
+      sum += table === undefined ? 1 : 1 + Math.min(rows + 1, rowCount(table))
     }
     return Math.max(sum, devices.length)
   }
@@ -196,13 +205,13 @@ function choose(index: Index, graph: MachineGraph, limits: Limits): { devices: D
   return { devices: byRank.slice(0, kept).sort((a, b) => a.id - b.id), rows }
 }
 
-/** Lines of a table's box when nothing is left out; more than `enough` need not be counted. */
+/** Lines of a table's box, its title among them, when nothing is left out; more than `enough` need not be counted. */
 function rowCount(table: PasidTableNode, enough = 64): number {
   if (table.entries.length > enough) return table.entries.length
-  let rows = 0
+  let rows = 1
   let previous = -1
-  for (const { pasid } of table.entries) {
-    rows += pasid === previous + 2 ? 2 : 1
+  for (const { pasid, upper } of table.entries) {
+    rows += (pasid === previous + 2 ? 2 : 1) + (upper ? 1 : 0)
     previous = pasid
   }
   return rows
@@ -221,50 +230,53 @@ function deviceView(device: DeviceNode, index: Index, blockOf: Map<string, numbe
     idText: idText(device.id),
     name: name === idText(device.id) ? '' : name,
     detail: clean(device.detail ?? '', 60),
-    says: deviceState(device) || clean(device.domain ?? '', 60),
+    says: deviceSays(device),
     state: device.state,
     block,
   }
 }
 
+const PLAIN_ROW = { tags: '', state: 'valid', space: null, note: '', gap: false } as const
+
 function tableView(table: PasidTableNode, limit: number, index: Index): BlockView {
   const rows: RowView[] = []
   let previous = -1
-  const plain = { tags: '', state: 'valid', space: null, note: '', gap: false } as const
+  const without = clean(table.withoutPasid, 40)
+  if (!/^(entry 0)?$/i.test(without)) rows.push({ ...PLAIN_ROW, kind: 'without', text: `no PASID: ${without}` })
   for (const [at, entry] of table.entries.entries()) {
     const left = table.entries.length - at
-    const single = entry.pasid === previous + 2
+    const mine = entryRows(entry, index, entry.pasid > previous + 2)
+    if (entry.pasid === previous + 2) mine.unshift({ ...PLAIN_ROW, kind: 'unused', text: String(previous + 1) })
     // The last line is kept for what is left out, unless all fits.
-    if (rows.length + (single ? 2 : 1) > limit - (left > 1 ? 1 : 0)) {
-      rows.push({ ...plain, kind: 'more', text: `… and ${count(left, 'more', 'more')}` })
+    if (rows.length + mine.length > limit - (left > 1 ? 1 : 0)) {
+      rows.push({ ...PLAIN_ROW, kind: 'more', text: `… and ${grouped(left)} more` })
       break
     }
-    if (single) rows.push({ ...plain, kind: 'unused', text: String(previous + 1) })
-    rows.push(rowView(entry, index, entry.pasid > previous + 2))
+    rows.push(...mine)
     previous = entry.pasid
   }
-  if (rows.length === 0) rows.push({ ...plain, kind: 'empty', text: 'no entry in use' })
-  const without = clean(table.withoutPasid, 60)
+  if (table.entries.length === 0) rows.push({ ...PLAIN_ROW, kind: 'empty', text: 'no entry in use' })
   return {
     kind: 'table',
     title: clean(table.label ?? '', 60),
     address: hex(table.address),
-    about: /^entry 0$/i.test(without) || without === '' ? '' : `no ${clean('PASID')}: ${without}`,
     rows,
   }
 }
 
-function rowView(entry: PasidNode, index: Index, gap: boolean): RowView {
-  const space = entry.space === null ? undefined : index.spaces.get(entry.space)
-  const note = clean(entry.note ?? '', 120)
+/** An entry's line; a second one where it has a space for each half of the addresses. */
+function entryRows(entry: PasidNode, index: Index, gap: boolean): RowView[] {
+  const known = (id: string | null | undefined) => (id === null || id === undefined ? undefined : index.spaces.get(id))
+  const space = known(entry.space)
+  const upper = known(entry.upper)
+  const said = clean(entry.note ?? '', 120)
   const tags = entry.state === 'valid' ? (space?.tags ?? []).map((tag) => clean(tag, 20)).join(', ') : entry.state
-  const why =
-    entry.state === 'quiet'
-      ? `quiet: ${note || 'valid, and walks nothing'}`
-      : entry.state === 'bad'
-        ? `bad: ${note || 'refused'}`
-        : note
-  return { kind: 'entry', text: String(entry.pasid), tags, state: entry.state, space: space?.id ?? null, note: why, gap }
+  const fallback = { valid: '', quiet: 'walks nothing', bad: 'refused' }[entry.state]
+  const note = entry.state === 'valid' ? said : `${entry.state}: ${said || fallback}`
+  const { state } = entry
+  const rows: RowView[] = [{ kind: 'entry', text: String(entry.pasid), tags, state, space: space?.id ?? null, note, gap }]
+  if (upper !== undefined) rows.push({ ...PLAIN_ROW, kind: 'upper', text: 'upper half', state, space: upper.id })
+  return rows
 }
 
 /** `instead`: what the first entry that leads there says instead of what it maps. */
@@ -324,6 +336,9 @@ function notes(
     if (device.note !== null && !graph.findings.some((finding) => finding.text === device.note))
       say(`${clean(device.name, 60)}: ${clean(device.note)}`, 'error')
   }
+  const events = graph.events ?? []
+  if (events.length > 0)
+    say(`${count(events.length, 'recorded event')}, the newest: ${clean(events[0]!.name, 40)}: ${clean(events[0]!.text)}`)
   const order = { error: 0, warning: 1, note: 2 }
   const findings = [...graph.findings].sort((a, b) => order[a.severity] - order[b.severity])
   for (const finding of findings.slice(0, FINDINGS_SHOWN))

@@ -32,13 +32,16 @@ export const HUES: readonly Colour[] = [
 export const SLATE: Colour = { name: 'slate', line: '#64748b', tint: '#eef2f7', text: '#27364a', ansi: 245 }
 
 /** What is wrong. */
-export const RED: Colour = { name: 'red', line: '#cf222e', tint: '#fdecec', text: '#8f1119', ansi: 160 }
+export const RED: Colour = { name: 'red', line: '#cf222e', tint: '#fdecec', text: '#8f1119', ansi: 196 }
 
 /** Paper and ink of the drawings. */
 export const INK = '#0f1b2d'
 export const FAINT = '#5a6a80'
 export const PAPER = '#ffffff'
 export const EDGE = '#8595ab'
+/** Lines from devices to tables, and between the rows of a box. */
+export const WIRE = '#475569'
+export const RULE = '#cbd5e1'
 
 /** How a piece of terminal text looks. */
 export interface Style {

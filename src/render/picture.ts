@@ -3,7 +3,7 @@ import type { MachineGraph } from '../inspect/graph.ts'
 import { Canvas } from './canvas.ts'
 import { ascii, columns, cut } from './clean.ts'
 import { type Metrics, type Net, type Placed, place } from './layout.ts'
-import { type Overview, overview, type SpaceView } from './overview.ts'
+import { type Overview, overview, type SpaceView, TERMINAL } from './overview.ts'
 import { RED, type Style } from './palette.ts'
 import { manualNames, type Sheet, sheet } from './sheet.ts'
 
@@ -16,7 +16,6 @@ export interface PictureOptions {
   readonly ascii?: boolean
 }
 
-const LIMITS = { devices: 30, rows: 20, total: 120 }
 /** Up to so many lines, rows get dividers between them. */
 const ROOMY = 44
 const roomy: Metrics = {
@@ -28,6 +27,7 @@ const roomy: Metrics = {
   head: 1,
   pitch: 2,
   foot: 1,
+  pass: 0,
   clear: 1,
   lanes: 6,
 }
@@ -45,7 +45,7 @@ const TOP = 5
  */
 export function renderPicture(graph: MachineGraph, options: PictureOptions = {}): string {
   const width = Math.max(60, Math.min(400, Math.floor(options.width ?? 100)))
-  const view = overview(graph, LIMITS)
+  const view = overview(graph, TERMINAL)
   const wide = place(view, roomy)
   const isRoomy = wide.height <= ROOMY
   const placed = isRoomy ? wide : place(view, tight)
@@ -90,12 +90,14 @@ class Picture {
     this.#text(columns(this.#sheet.say(view.title)) + 2, 0, `${view.machine}${table}`, FAINT)
     if (view.devices.length === 0) return
     const [deviceTable, pasidTables] = manualNames(view)
+    const fits = columns(this.#sheet.say(pasidTables)) < x.label - x.table
     const head = (at: number, end: number, heading: string, manual: string) => {
       this.#canvas.text(at, 2, cut(this.#sheet.say(heading), end - at), BOLD)
       this.#canvas.text(at, 3, cut(this.#sheet.say(manual), end - at), FAINT)
     }
     head(x.device, x.table - 1, 'DEVICES', deviceTable)
-    if (view.blocks.some((block) => block.kind === 'table')) head(x.table, x.label - 1, 'PASID TABLES', pasidTables)
+    if (view.blocks.some((block) => block.kind === 'table'))
+      head(x.table, x.label - 1, 'PASID TABLES', fits ? pasidTables : `${view.words.pasidTable}s`)
     if (view.blocks.length > 0) head(x.label, x.hasUnder ? x.under - 1 : this.#sheet.width, 'ADDRESS SPACES', 'page tables')
     if (x.hasUnder) head(x.under, this.#sheet.width, 'STAGE 2', 'under the others')
   }
@@ -128,13 +130,12 @@ class Picture {
     const { x, tables } = this.#sheet
     this.#view.blocks.forEach((block, index) => {
       if (block.kind === 'pass') return
-      const { title, about, rows } = tables[index]!
+      const { title, rows } = tables[index]!
       const lines = this.#placed.rows[index]!
       const top = TOP + this.#placed.blockTop[index]!
       const bottom = TOP + lines.at(-1)! + 1
       this.#canvas.box(x.table, top, x.tableEnd, bottom, FAINT)
       if (title !== '') this.#canvas.text(x.table + 2, top, ` ${title} `, BOLD)
-      if (about !== '') this.#canvas.text(x.table + 2, bottom, ` ${about} `, FAINT)
       block.rows.forEach((row, at) => {
         const y = TOP + lines[at]!
         if (this.#roomy && at > 0) this.#canvas.divider(x.table, x.tableEnd, y - 1, FAINT, row.gap || row.kind === 'more')

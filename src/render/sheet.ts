@@ -2,6 +2,7 @@
 import { columns, cut } from './clean.ts'
 import type { Placed } from './layout.ts'
 import type { BlockView, Overview, SpaceView } from './overview.ts'
+import { pasidTablesHeading } from './words.ts'
 
 /** The longest texts of each part. The first plan that fits is taken; the last one is taken in any case. */
 interface Plan {
@@ -38,7 +39,6 @@ interface DeviceText {
 }
 interface TableText {
   readonly title: string
-  readonly about: string
   readonly rows: readonly { readonly text: string; readonly tagsAt: number; readonly tags: string }[]
 }
 interface LabelText {
@@ -80,7 +80,7 @@ interface Columns {
 
 /** What the manual calls the things in the first two columns. */
 export function manualNames(view: Overview): [string, string] {
-  return [view.words.deviceTable, `${view.words.pasidTable}s, by ${view.words.pasid}`]
+  return [view.words.deviceTable, pasidTablesHeading(view.words)]
 }
 
 /** The texts and columns for a width. */
@@ -198,7 +198,7 @@ function deviceTexts(view: Overview, plan: Plan, say: (text: string) => string):
   const parts = view.devices.map((device) => ({
     name: cut(say(device.name), plan.name),
     detail: cut(say(device.detail), plan.detail),
-    says: cut(say(device.says), plan.says),
+    says: cut(say(columns(device.says) > plan.says ? device.says.replace(/^domain /, '') : device.says), plan.says),
   }))
   const after = (from: number, texts: readonly string[]) => (widest(texts) === 0 ? from : from + widest(texts) + 2)
   const detailAt = after(
@@ -213,7 +213,7 @@ function deviceTexts(view: Overview, plan: Plan, say: (text: string) => string):
 }
 
 function tableText(block: BlockView, plan: Plan, say: (text: string) => string): TableText {
-  if (block.kind === 'pass') return { title: '', about: '', rows: [] }
+  if (block.kind === 'pass') return { title: '', rows: [] }
   const both = say(block.title === '' ? block.address : `${block.title}  ${block.address}`)
   const title = columns(both) <= plan.title ? both : cut(say(block.title || block.address), plan.title)
   const digits = block.rows.reduce((most, row) => Math.max(most, row.kind === 'entry' ? row.text.length : 0), 0)
@@ -223,13 +223,13 @@ function tableText(block: BlockView, plan: Plan, say: (text: string) => string):
     tagsAt: digits + 2,
     tags: cut(say(row.tags), plan.tags),
   }))
-  return { title, about: cut(say(block.about), plan.title), rows }
+  return { title, rows }
 }
 
 /** Columns between a table box's edges, less a blank on each side. */
 function tableInner(text: TableText): number {
   const rows = text.rows.map((row) => Math.max(columns(row.text), row.tags === '' ? 0 : row.tagsAt + columns(row.tags)))
-  return Math.max(0, ...rows, text.title === '' ? 0 : columns(text.title) + 2, text.about === '' ? 0 : columns(text.about) + 2)
+  return Math.max(0, ...rows, text.title === '' ? 0 : columns(text.title) + 2)
 }
 
 /** Labels of one column of spaces, their parts below each other. */

@@ -1,6 +1,6 @@
 /** Sizes, counts and address spaces in words: the same in every output. */
 import { size } from '../base/hex.ts'
-import type { DeviceNode, SpaceNode } from '../inspect/graph.ts'
+import type { DeviceNode, MachineGraph, SpaceNode } from '../inspect/graph.ts'
 import { clean } from './clean.ts'
 
 /** `1 device`, `1,000 devices`. */
@@ -50,7 +50,14 @@ export function spaceMaps(space: SpaceNode): string {
   return `${more}${about(space.mappedBytes)} in ${more}${count(space.ranges.length, 'range')}`
 }
 
-/** What a device without tables does, in a word or two; empty when its tables say more. */
-export function deviceState(device: DeviceNode): string {
-  return device.state === 'none' || device.state === 'tables' ? '' : device.state
+/** What is said of a device: its domain; what it does, where no tables decide that. */
+export function deviceSays(device: DeviceNode): string {
+  if (device.state !== 'none' && device.state !== 'tables') return device.state
+  const domain = clean(device.domain ?? '', 60)
+  return domain === '' || /domain/i.test(domain) ? domain : `domain ${domain}`
+}
+
+/** `CD tables, by SubstreamID`. */
+export function pasidTablesHeading(words: MachineGraph['words']): string {
+  return `${words.pasidTable}s, by ${words.pasid}`
 }
