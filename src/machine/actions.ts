@@ -279,12 +279,14 @@ const actions: Actions = {
   },
 }
 
+const bondsText = (count: number) => (count === 1 ? '1 bond' : `${count} bonds`)
+
 /** What `check` sees. */
 function look(machine: Machine, given: StepOf<'check'>['given']): Outcome {
   if (given.device !== undefined) {
     const { core } = deviceOf(machine, given.device)
     const domain = core.domain === null ? null : core.domain.name
-    return done(`device ${given.device}: ${domain === null ? 'no domain' : `domain ${domain}`}, ${core.bonds.size} bonds`, {
+    return done(`device ${given.device}: ${domain === null ? 'no domain' : `domain ${domain}`}, ${bondsText(core.bonds.size)}`, {
       domain,
       bonds: core.bonds.size,
     })
@@ -296,7 +298,7 @@ function look(machine: Machine, given: StepOf<'check'>['given']): Outcome {
   const bonds = live?.bonds.size ?? 0
   const alive = mm === null ? live !== null : mm.alive
   const name = given.process === undefined ? `private space ${given.space}` : `process ${given.process}`
-  const text = `${name}: ${alive ? 'alive' : 'gone'}, ${live === null ? 'no PASID' : `PASID ${live.pasid}`}, ${bonds} bonds`
+  const text = `${name}: ${alive ? 'alive' : 'gone'}, ${live === null ? 'no PASID' : `PASID ${live.pasid}`}, ${bondsText(bonds)}`
   return done(text, { pasid: live?.pasid ?? null, bonds, alive })
 }
 

@@ -12,6 +12,7 @@ export interface CpuChoice {
   readonly addressBits?: number
   readonly asidBits?: number
   readonly cpus?: number
+  readonly asidsTaken?: number
   readonly kpti?: boolean
   readonly hardwareUpdates?: 'none' | 'access' | 'dirty'
 }

@@ -63,7 +63,11 @@ export function buildMachine(scenario: Scenario, log?: (event: MachineEvent) => 
     machine.settle()
     return machine
   } catch (error) {
-    if (!(error instanceof Error)) throw error
+    // What the OS side, processes or page tables refuse has a code; what a part cannot be built with is a RangeError. Anything else is a
+    // defect of ours.
+    const refused =
+      error instanceof RangeError || (error instanceof Error && typeof (error as { code?: unknown }).code === 'string')
+    if (!refused) throw error
     return { problem: error.message, place }
   }
 }

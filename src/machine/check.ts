@@ -145,7 +145,7 @@ export function checkStep(machine: Machine, step: Step, outcome: Outcome, facts:
   checkMemory(check, machine, expected, outcome)
   checkFacts(check, machine, expected, facts)
   check.same(expected.bytes, outcome.bytes, (bytes) => `${bytes} bytes`)
-  check.same(expected.bonds, outcome.bonds, (bonds) => `${bonds} bonds`)
+  check.same(expected.bonds, outcome.bonds, (bonds) => (bonds === 1 ? '1 bond' : `${bonds} bonds`))
   check.same(expected.domain, outcome.domain, (domain) => (domain === null ? 'no domain' : `domain ${domain}`))
   check.same(expected.alive, outcome.alive, (alive) => (alive ? 'alive' : 'gone'))
   return check.verdicts

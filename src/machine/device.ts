@@ -331,9 +331,10 @@ export class Requester {
     }
     this.#say(() => `asks for a translation of ${hex(iova)}${pasidText(pasid)}: no access to ${request.access}`)
     const fault = answer.ok ? null : answer
-    if (!this.capabilities.pri) {
+    // What a device does without PASID uses memory that its driver mapped beforehand: there is nobody to ask for a page.
+    if (!this.capabilities.pri || pasid === null) {
       this.#compareRefusal(request, iova, stale)
-      return { refused: 'no access by translation request, and the device has no page requests', fault }
+      return { refused: pasid === null ? 'no access' : 'no access, and the device has no page requests', fault }
     }
     if (this.requestsOff) return { refused: 'page requests are off since a failure response', fault }
     const group = this.requestPage({ pasid, address: iova, access: request.access, privileged })

@@ -126,6 +126,9 @@ export class Machine {
     this.model = model
     const log = this.#log
     this.mms = new MmSystem(this.memory, cpu, log === null ? {} : { log: (event) => log({ source: 'mm', event }) })
+    // A computer that has run for a while: the first tags belong to processes that have nothing to do with devices.
+    const taken = options.cpu?.asidsTaken ?? (cpu.asidBits < 8 ? 0 : 15)
+    for (let count = 0; count < taken; count++) this.mms.asids.switchTo(0, this.mms.asids.newContext())
     this.iommu = new Iommu(driver, {
       pasidAllocation: options.pasidAllocation ?? 'lowest',
       ...(log === null ? {} : { log: (event) => log({ source: 'core', event }) }),

@@ -123,25 +123,19 @@ const SHORT: Readonly<Record<string, string>> = {
   STAG: 'tag',
 }
 /** Fields that say nothing to people, or go into the words of others. */
-const SILENT = new Set([
-  'opcode',
-  'SSec',
-  'SSV',
-  'Leaf',
-  'TTL',
-  'TTL128',
-  'TG',
-  'NUM',
-  'SCALE',
-  'CS',
-  'MSH',
-  'MSIAttr',
-  'Range',
-  'Global',
-])
+const SILENT = new Set(['opcode', 'SSec', 'SSV', 'Leaf', 'TTL', 'TTL128', 'TG', 'CS', 'MSH', 'MSIAttr', 'Range', 'Global'])
+/** Fields that are told even when they are 0. */
+const TOLD = new Set(['StreamID', 'SubstreamID', 'ASID', 'PRGIndex', 'STAG', 'Resp', 'Ac'])
+/** The order in which people name them. */
+const ORDER = ['StreamID', 'SubstreamID']
 
 function fieldText({ name, value, means }: DescribedField): string {
   return `${SHORT[name] ?? name} ${means ?? (name === 'Address' ? hex(value) : value)}`
+}
+
+function place({ name }: DescribedField): number {
+  const index = ORDER.indexOf(name)
+  return index < 0 ? ORDER.length : index
 }
 
 const CACHE_OF: Record<Forgettable, CacheName | null> = { cfgi: 'config', tlbi: 'iotlb', atc: 'atc', sync: null }
@@ -154,10 +148,12 @@ function seen(words: Uint32Array): SeenCommand {
   const fields = command === null ? [] : describe(command.layout, words)
   // A SubstreamID counts where SSV says so (4.5.1, 4.5.2) and in CMD_CFGI_CD.
   const without = fields.some(({ name, value }) => name === 'SSV' && value === 0)
-  const told = fields.filter(({ name, value }) => {
-    if (SILENT.has(name) || (name === 'SubstreamID' && without)) return false
-    return name === 'Size' || name === 'Address' ? value !== 0n && value !== 0 : name !== 'VMID' || value !== 0
-  })
+  const told = fields
+    .filter(({ name, value }) => {
+      if (SILENT.has(name) || (name === 'SubstreamID' && without)) return false
+      return TOLD.has(name) || (value !== 0n && value !== 0)
+    })
+    .sort((a, b) => place(a) - place(b))
   return {
     name: command?.name ?? `opcode ${hex(words[0]! & 0xff)}`,
     text: told.map(fieldText).join(' '),

@@ -25,7 +25,7 @@ export class FrameAllocator {
     }
     const split = this.#split(bytes)
     if (split === null)
-      throw new Error(`physical memory is exhausted: no free block of ${bytes} bytes; give the machine more memory`)
+      throw new RangeError(`physical memory is exhausted: no free block of ${bytes} bytes; give the machine more memory`)
     return split
   }
 

@@ -15,6 +15,7 @@ const cpuKeys = {
   addressBits: optional(integer(32, 57), 'Width of process addresses; by default what the architecture usually has.'),
   asidBits: optional(integer(4, 16), 'Width of address space tags; by default 16.'),
   cpus: optional(integer(1, 4096), 'Number of CPUs; by default 4.'),
+  asidsTaken: optional(integer(0, 65535), 'Tags that other processes took before; by default 15, or none of fewer than 8 bits.'),
   kpti: optional(flag, 'Kernel and user have tags of their own.'),
   hardwareUpdates: optional(
     oneOf(['none', 'access', 'dirty'], { access: 'hardware sets access flags', dirty: 'and dirty state' }),
