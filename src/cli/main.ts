@@ -2,6 +2,9 @@
 /** The command: one file per sub-command beside this one. */
 import { Command, CommanderError } from 'commander'
 import { CliError, EXIT_USAGE, note } from './common.ts'
+import { showCommand } from './show.ts'
+import { verifyCommand } from './verify.ts'
+import { walkCommand } from './walk.ts'
 
 const program = new Command('iomm')
   .description('An IOMMU with shared virtual addressing: run it, read it, and look inside a real one.')
@@ -13,6 +16,17 @@ const program = new Command('iomm')
     `
 Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
   )
+
+for (const command of [showCommand(), walkCommand(), verifyCommand()]) {
+  // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.
+  program.addCommand(command.copyInheritedSettings(program))
+}
+
+// A reader that went away (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit()
+  throw error
+})
 
 try {
   await program.parseAsync()

@@ -1,0 +1,77 @@
+/** Everything that a capture tells, as lists to check: translations, mappings, faults, and the tables themselves. */
+import type { Outcome, Transaction } from '../../base/types.ts'
+import type { Capture } from '../../node/index.ts'
+import { isCapture, openCapture } from '../../node/index.ts'
+import { CliError, EXIT_INPUT } from '../common.ts'
+import { openedCapture } from '../input.ts'
+import { PLAIN } from '../paint.ts'
+import { explainedText } from '../walk-text.ts'
+import type { CheckList, Verification, Verifier } from './contract.ts'
+import { factsOf } from './facts.ts'
+import { tableList } from './tables.ts'
+import { faultList, mappingList, type Translating, translationList } from './translations.ts'
+
+export const CAPTURES: Verifier = {
+  what: 'a capture (a folder with side.json.gz and tables.elf.gz)',
+  accepts: isCapture,
+  open: async (path) => captureLists(await openCapture(path)),
+}
+
+function captureLists(capture: Capture): Verification {
+  const { side } = capture
+  const machine = openedCapture(capture)
+  const explained = (transaction: Transaction) => {
+    const { outcome, steps } = machine.model.explain(transaction)
+    const deviceName = machine.devices.get(transaction.device)?.name ?? `0x${transaction.device.toString(16)}`
+    return { transaction, deviceName, outcome, steps }
+  }
+  const translating: Translating = {
+    letters: machine.architecture.letters,
+    deviceOf({ device, devid }) {
+      const id = devid ?? (device === undefined ? null : capture.deviceId(device))
+      if (id === null)
+        throw new CliError(
+          EXIT_INPUT,
+          `${capture.sideFile}: an item names no device: ${device ?? 'neither devid nor device is there'}`,
+        )
+      return id
+    },
+    ask: (transaction): Outcome => machine.model.explain(transaction).outcome,
+    explain: (transaction) => explainedText(explained(transaction), machine.architecture, PLAIN),
+  }
+  const faults = faultList(translating, 'faults_provoked', side.faults_provoked)
+  const facts = factsOf(capture.iommu)
+  // Devices that the facts name are listed in the graph whatever their entry says.
+  const devices = new Map(machine.devices)
+  for (const name of Object.keys(side.tables)) {
+    const id = capture.deviceId(name)
+    if (id !== null && !devices.has(id)) devices.set(id, { name })
+  }
+  const { title, memory, register } = capture
+  const graph = machine.architecture.inspect({ title, memory, register, names: { devices } })
+  const tables = tableList(graph, side.tables, capture.deviceId, facts.names)
+  const lists: CheckList[] = [
+    translationList(translating, 'expected', side.expected),
+    translationList(translating, 'guest_dma', side.guest_dma),
+    mappingList(translating, 'kernel_mappings', side.kernel_mappings),
+    translationList(translating, 'sva_pages', side.sva_pages),
+    translationList(translating, 'ats_translations', side.ats_translations),
+    faults,
+    tables,
+    ...facts.more(capture),
+  ]
+  return {
+    title,
+    lists: lists.filter(({ count }) => count > 0),
+    remarks() {
+      const remarks = faults.permitted.map(
+        (item) =>
+          `${item}: the tables permit this access (an independent walk says so too): checked that it goes to that address`,
+      )
+      for (const [key, count] of tables.ignored) remarks.push(`tables: '${key}' is not compared (${count} times)`)
+      if (side.debug_translations.length > 0)
+        remarks.push(`debug_translations: ${side.debug_translations.length} items are not checked for this IOMMU`)
+      return remarks
+    },
+  }
+}

@@ -1,0 +1,22 @@
+/** Which facts about tables a capture of each kind of IOMMU tells. A further architecture is one more entry. */
+import type { Capture } from '../../node/index.ts'
+import type { CheckList } from './contract.ts'
+import { configList, SMMUV3_FACTS } from './smmuv3.ts'
+import type { FactNames } from './tables.ts'
+
+export interface ArchitectureFacts {
+  readonly names: FactNames
+  /** Lists that only this architecture has. */
+  more(capture: Capture): readonly CheckList[]
+}
+
+const FACTS: Record<string, ArchitectureFacts> = {
+  smmuv3: { names: SMMUV3_FACTS, more: (capture) => [configList(capture)] },
+}
+
+/** @throws RangeError for a kind that `architectures.ts` does not have either. */
+export function factsOf(kind: string): ArchitectureFacts {
+  const facts = FACTS[kind]
+  if (facts === undefined) throw new RangeError(`no facts are known for ${kind}: add them to checks/facts.ts`)
+  return facts
+}

@@ -1,0 +1,34 @@
+/** Colours and line breaks for the terminal. */
+
+export interface Painter {
+  bold(text: string): string
+  dim(text: string): string
+  good(text: string): string
+  bad(text: string): string
+  /** What an entry decided. */
+  result(text: string): string
+  address(text: string): string
+}
+
+const plain = (text: string) => text
+/** No colours. */
+export const PLAIN: Painter = { bold: plain, dim: plain, good: plain, bad: plain, result: plain, address: plain }
+
+const sgr = (code: number) => (text: string) => `\u001b[${code}m${text}\u001b[0m`
+/** ANSI colours that are readable on dark and light backgrounds. */
+export const COLOURS: Painter = { bold: sgr(1), dim: sgr(2), good: sgr(32), bad: sgr(31), result: sgr(36), address: sgr(33) }
+
+/** Words of a text in lines of at most 100 columns, indented; continued lines two further. */
+export function wrapped(text: string, indent: number, paint: (line: string) => string = plain): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    const margin = indent + (lines.length > 0 ? 2 : 0)
+    if (line !== '' && margin + line.length + 1 + word.length > 100) {
+      lines.push(' '.repeat(margin) + paint(line))
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  lines.push(' '.repeat(indent + (lines.length > 0 ? 2 : 0)) + paint(line))
+  return lines
+}

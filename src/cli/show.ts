@@ -1,0 +1,71 @@
+/** `iomm show`: the picture of a machine, ours or a real one: device table → PASID tables → address spaces. */
+import { extname } from 'node:path'
+import { Command } from 'commander'
+import type { MachineGraph } from '../inspect/graph.ts'
+import { renderJson } from '../render/json.ts'
+import { renderPicture } from '../render/picture.ts'
+import { renderSvg } from '../render/svg.ts'
+import { renderText } from '../render/text.ts'
+import { CliError, colourFor, EXIT_USAGE, note, print } from './common.ts'
+import { openInput } from './input.ts'
+import { writeWhole } from './write-file.ts'
+
+interface Options {
+  readonly output?: string
+  readonly json?: true
+  readonly verbose?: number
+  readonly ascii?: true
+}
+
+export function showCommand(): Command {
+  return new Command('show')
+    .summary('draw a machine: devices, PASID tables, address spaces')
+    .description(
+      'Reads the tables of a machine and draws what they say: which device leads to which PASID table, which entries share an address ' +
+        'space, what is mapped there and with which permissions; what is wrong in the tables, and the faults that its queue holds.',
+    )
+    .argument('<input>', 'a scenario (YAML file; its state after the last step) or a capture (folder)')
+    .option('-o, --output <file>', 'write to a file: .svg (a drawing), .json or .txt')
+    .option('--json', 'everything that was read, as JSON')
+    .option(
+      '-v, --verbose',
+      'entries with all their fields and every range; -vv: raw words too',
+      (_, level: number) => level + 1,
+      0,
+    )
+    .option('--ascii', 'only ASCII characters')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  iomm show examples/two-domains.yaml
+  iomm show captures/arm64-smmuv3-pasid-2lvl -o machine.svg
+  iomm show captures/arm64-smmuv3-s1 -v | less
+  iomm show captures/arm64-smmuv3-s1 --json | jq '.spaces[].label'`,
+    )
+    .action(show)
+}
+
+async function show(input: string, options: Options): Promise<void> {
+  const extension = options.output === undefined ? null : extname(options.output).toLowerCase()
+  if (extension !== null && !['.svg', '.json', '.txt'].includes(extension))
+    throw new CliError(EXIT_USAGE, `${options.output}: the name must end in .svg, .json or .txt; that decides what is written.`)
+  if (options.json && extension !== null && extension !== '.json')
+    throw new CliError(EXIT_USAGE, '--json and -o contradict each other: give the file a name that ends in .json.')
+  const graph = (await openInput(input)).graph()
+  if (options.output === undefined) {
+    print(options.json ? renderJson(graph) : textOf(graph, options, process.stdout))
+    return
+  }
+  const contents =
+    extension === '.svg' ? renderSvg(graph) : extension === '.json' ? renderJson(graph) : textOf(graph, options, {})
+  await writeWhole(options.output, contents.endsWith('\n') ? contents : `${contents}\n`)
+  note(`wrote ${options.output}`)
+}
+
+function textOf(graph: MachineGraph, { verbose = 0, ascii }: Options, stream: { isTTY?: boolean; columns?: number }): string {
+  const colour = colourFor(stream)
+  const width = stream.isTTY === true ? stream.columns : undefined
+  const picture = renderPicture(graph, { colour, ascii: ascii ?? false, ...(width === undefined ? {} : { width }) })
+  return verbose === 0 ? picture : `${picture}\n${renderText(graph, { colour, verbose })}`
+}
