@@ -61,6 +61,11 @@ export interface StreamChoices {
   readonly ppar: boolean
 }
 
+/** Where the SMMU puts the PASID into automatic responses by itself, the field has no meaning (6.3.4 PPS). */
+function ppar(stream: StreamChoices, features: SmmuFeatures): number {
+  return stream.ppar && !features.pps ? 1 : 0
+}
+
 function stage1Values(table: CdTable, s1dss: number, stream: StreamChoices, features: SmmuFeatures): SteValues {
   return {
     S1Fmt: table.format,
@@ -74,7 +79,7 @@ function stage1Values(table: CdTable, s1dss: number, stream: StreamChoices, feat
     S1STALLD: features.stallModel === STALL_AND_TERMINATE && !stream.stall ? 1 : 0,
     STRW: STRW_EL1,
     EATS: stream.ats ? EATS_FULL : 0,
-    PPAR: stream.ppar && !features.pps ? 1 : 0,
+    PPAR: ppar(stream, features),
     ...(s1dss === S1DSS_BYPASS ? incoming(features) : {}),
   }
 }
@@ -163,6 +168,7 @@ export function nestedSte(
     Config: CONFIG_NESTED,
     ...stage2Values(space, vmid, { ...stream, ats: stream.ats && field('EATS') === EATS_FULL }, features),
     ...(s1dss === S1DSS_BYPASS ? incoming(features) : {}),
+    PPAR: ppar(stream, features),
     S1DSS: s1dss,
     S1ContextPtr: BigInt(getAddress(guest, STE.fields.S1ContextPtr)),
   })

@@ -6,7 +6,7 @@ import type { PageAllocator, WordMemory } from '../../base/memory.ts'
 import { Lock, type Op, step } from '../../base/op.ts'
 import { doubleHi, doubleLo, u64 } from '../../base/u64.ts'
 import type { IoPgtable } from '../../core/driver.ts'
-import { coverLog2, type PtSpace } from '../../format/pt/format.ts'
+import { coverLog2, type PtSpace, ptSpace, tableLog2 } from '../../format/pt/format.ts'
 import { newRoot, PageTable } from '../../format/pt/mapper.ts'
 import { outputOf, WALK_OK, Walker } from '../../format/pt/walker.ts'
 import type { Shape } from './spaces.ts'
@@ -29,7 +29,7 @@ export class DriverPgtable implements IoPgtable {
   readonly #lock: Lock
 
   constructor(name: string, memory: WordMemory, pages: PageAllocator, shape: Shape, forgetting: Forgetting) {
-    this.space = { ...shape, root: newRoot(pages, shape) }
+    this.space = ptSpace({ ...shape, root: newRoot(pages, shape) })
     this.#memory = memory
     this.#pages = pages
     this.#forgetting = forgetting
@@ -58,8 +58,7 @@ export class DriverPgtable implements IoPgtable {
   /** Gives all tables back. Only when the hardware cannot reach them any more. */
   free(): void {
     this.#table.destroy()
-    const { format, topDepth, inputBits, root } = this.space
-    this.#pages.free(root, blockSize(2 ** (inputBits - coverLog2(format, topDepth) + 3)))
+    this.#pages.free(this.space.root, blockSize(2 ** tableLog2(this.space, this.space.topDepth)))
   }
 
   // What was not mapped was not cached (DDI 0487, D8.16: entries that fault are not), so there is nothing to invalidate.

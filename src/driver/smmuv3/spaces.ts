@@ -1,15 +1,18 @@
 /** Shapes of the page tables that the driver writes: granule, start level, sizes. Arm IHI 0070, 3.4 "Address sizes"; DDI 0487, D8.2. */
 import { IommError } from '../../core/error.ts'
-import { type PtSpace, ptSpace } from '../../format/pt/format.ts'
+import type { PtSpace } from '../../format/pt/format.ts'
 import { type Granule, vmsav8 } from '../../format/pt/vmsav8.ts'
 import { granuleSupported, type SmmuFeatures } from '../../format/smmuv3/features.ts'
 
-/** Memory attributes of leaves at stage 1: attribute 0 of MAIR, inner shareable, not global (each ASID has entries of its own). */
-const STAGE1_ATTRIBUTES = (3 << 8) | (1 << 11)
-/** At stage 2: write-back normal memory, inner shareable. */
-const STAGE2_ATTRIBUTES = (0b1111 << 2) | (3 << 8)
+/** Memory attributes of leaves at stage 1: attribute 0 of MAIR, not global (each ASID has entries of its own). */
+const STAGE1_ATTRIBUTES = 1 << 11
+/** Inner shareable. With 52-bit addresses and small granules these bits hold an address, and the CD says the shareability. */
+const INNER_SHAREABLE = 3 << 8
+/** At stage 2: write-back normal memory. */
+const STAGE2_ATTRIBUTES = (0b1111 << 2) | INNER_SHAREABLE
 
-export type Shape = Omit<PtSpace, 'root'>
+/** A space without its root. */
+export type Shape = Pick<PtSpace, 'format' | 'topDepth' | 'inputBits' | 'outputLimit' | 'attributesLo'>
 
 /** The smallest granule of the SMMU, or the one asked for. @throws IommError Unsupported */
 export function chooseGranule(features: SmmuFeatures, wanted: Granule | undefined): Granule {
@@ -33,13 +36,13 @@ export function stage1Shape(features: SmmuFeatures, granule: Granule, inputBits 
       `a stage 1 of ${inputBits} bits: this SMMU takes 25 to ${Math.min(largest, 52)} with this granule`,
     )
   const wide = granule === 16 ? features.oas >= 52 : features.ds && (inputBits > 48 || features.oas >= 52)
-  return shape({
+  return {
     format: vmsav8(granule, 'el1', wide),
     topDepth: Math.ceil((inputBits - granule) / (granule - 3)) - 1,
     inputBits,
     outputLimit: 2 ** Math.min(features.oas, wide ? 52 : 48),
-    attributesLo: STAGE1_ATTRIBUTES,
-  })
+    attributesLo: STAGE1_ATTRIBUTES | (wide && granule !== 16 ? 0 : INNER_SHAREABLE),
+  }
 }
 
 /** Stage 2. Up to 16 top tables are concatenated, where that saves a level. @throws IommError BadArgument */
@@ -47,16 +50,11 @@ export function stage2Shape(features: SmmuFeatures, granule: Granule, inputBits 
   if (inputBits < 32 || inputBits > Math.min(features.oas, 48))
     throw new IommError('BadArgument', `a stage 2 of ${inputBits} bits: this SMMU takes 32 to ${Math.min(features.oas, 48)}`)
   const wide = granule === 16 && features.oas >= 52
-  return shape({
+  return {
     format: vmsav8(granule, features.xnx ? 'stage2-xnx' : 'stage2', wide),
     topDepth: Math.ceil((inputBits - 4 - granule) / (granule - 3)) - 1,
     inputBits,
     outputLimit: 2 ** Math.min(features.oas, wide ? 52 : 48),
     attributesLo: STAGE2_ATTRIBUTES,
-  })
-}
-
-function shape(given: Pick<PtSpace, 'format' | 'topDepth' | 'inputBits' | 'outputLimit' | 'attributesLo'>): Shape {
-  const { root: _, ...rest } = ptSpace({ ...given, root: 0 })
-  return rest
+  }
 }
