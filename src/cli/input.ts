@@ -1,15 +1,14 @@
 /** INPUT of `show` and `walk`: a capture folder or a scenario file, opened as one kind of thing. */
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseNumber } from '../base/hex.ts'
 import type { MachineGraph, Names } from '../inspect/graph.ts'
-import { loadScenario, problemText, runScenario } from '../machine/index.ts'
 import type { PhysicalMemory } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import { type Capture, InputError, isCapture, openCapture, requesterId } from '../node/index.ts'
 import { type Architecture, architectureOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { graphOfMachine, namesOfMachine } from './machine-graph.ts'
+import { completeRun, graphOf, readScenario } from './run.ts'
 
 export interface OpenedMachine {
   readonly title: string
@@ -49,28 +48,16 @@ export async function openInput(path: string): Promise<OpenedMachine> {
 
 /** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */
 async function openedScenario(path: string): Promise<OpenedMachine> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    throw new CliError(EXIT_INPUT, `${path}: ${(error as Error).message}`)
-  }
-  const loaded = loadScenario(text, path)
-  if (!loaded.ok) throw new CliError(EXIT_INPUT, loaded.problems.map(problemText).join('\n'))
-  const report = runScenario(loaded.scenario)
-  if ('problem' in report) {
-    const { problem, place } = report
-    throw new CliError(EXIT_INPUT, `${path}:${place.line}:${place.column}: ${problem}`)
-  }
-  const { machine } = report
+  const { machine } = completeRun(await readScenario(path))
+  const { memory, model } = machine
   const title = basename(path)
   return {
     title,
-    memory: machine.memory,
+    memory,
     architecture: architectureOf(machine.architecture.kind, path),
-    model: machine.model,
-    devices: namesOfMachine(machine).devices,
-    graph: () => graphOfMachine(machine, title),
+    model,
+    devices: machine.names().devices ?? new Map(),
+    graph: () => graphOf(machine, title),
   }
 }
 

@@ -2,6 +2,8 @@
 /** The command: one file per sub-command beside this one. */
 import { Command, CommanderError } from 'commander'
 import { CliError, EXIT_USAGE, note } from './common.ts'
+import { decodeCommand } from './decode.ts'
+import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
 import { verifyCommand } from './verify.ts'
 import { walkCommand } from './walk.ts'
@@ -17,7 +19,7 @@ const program = new Command('iomm')
 Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
   )
 
-for (const command of [showCommand(), walkCommand(), verifyCommand()]) {
+for (const command of [runCommand(), showCommand(), walkCommand(), decodeCommand(), verifyCommand()]) {
   // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.
   program.addCommand(command.copyInheritedSettings(program))
 }

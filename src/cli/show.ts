@@ -2,10 +2,7 @@
 import { extname } from 'node:path'
 import { Command } from 'commander'
 import type { MachineGraph } from '../inspect/graph.ts'
-import { renderJson } from '../render/json.ts'
-import { renderPicture } from '../render/picture.ts'
-import { renderSvg } from '../render/svg.ts'
-import { renderText } from '../render/text.ts'
+import { renderJson, renderPicture, renderSvg, renderText } from '../render/index.ts'
 import { CliError, colourFor, EXIT_USAGE, note, print } from './common.ts'
 import { openInput } from './input.ts'
 import { writeWhole } from './write-file.ts'
@@ -63,9 +60,9 @@ async function show(input: string, options: Options): Promise<void> {
   note(`wrote ${options.output}`)
 }
 
+/** The picture, and below it what has no room there: ranges, findings, entries. */
 function textOf(graph: MachineGraph, { verbose = 0, ascii }: Options, stream: { isTTY?: boolean; columns?: number }): string {
-  const colour = colourFor(stream)
   const width = stream.isTTY === true ? stream.columns : undefined
-  const picture = renderPicture(graph, { colour, ascii: ascii ?? false, ...(width === undefined ? {} : { width }) })
-  return verbose === 0 ? picture : `${picture}\n${renderText(graph, { colour, verbose })}`
+  const options = { colour: colourFor(stream), ascii: ascii ?? false, ...(width === undefined ? {} : { width }) }
+  return `${renderPicture(graph, options)}\n${renderText(graph, { ...options, verbose })}`
 }

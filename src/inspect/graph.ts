@@ -157,6 +157,4 @@ export interface Names {
   readonly devices?: ReadonlyMap<number, { readonly name: string; readonly detail?: string; readonly domain?: string }>
   /** By root address of a page table. */
   readonly spaces?: ReadonlyMap<bigint, { readonly label: string; readonly role: SpaceNode['role'] }>
-  /** By PASID, where one PASID means one space in the whole machine. */
-  readonly pasids?: ReadonlyMap<number, { readonly label: string; readonly role: SpaceNode['role'] }>
 }

@@ -131,7 +131,7 @@ describe('an SMMUv3 machine as a graph', () => {
     })
   })
 
-  it('takes names of devices, domains, spaces and PASIDs where they are given', () => {
+  it('takes names of devices, domains and spaces where they are given', () => {
     const { machine } = oneDevice(2)
     const cds = machine.cdTable(2)
     cds.cd(0, machine.stage1().values)
@@ -147,8 +147,10 @@ describe('an SMMUv3 machine as a graph', () => {
           [4, { name: 'nic' }],
           [99, { name: 'far' }],
         ]),
-        spaces: new Map([[BigInt(process.root), { label: 'mm X', role: 'io_mm' }]]),
-        pasids: new Map([[2, { label: 'scratch', role: 'private' }]]),
+        spaces: new Map([
+          [BigInt(process.root), { label: 'mm X', role: 'io_mm' }],
+          [BigInt(own.root), { label: 'scratch', role: 'private' }],
+        ]),
       }),
     )
     expect(graph.devices).toMatchObject([

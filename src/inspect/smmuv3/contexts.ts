@@ -12,7 +12,7 @@ import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { L1_BYTES, L1CD } from '../../format/smmuv3/l1.ts'
 import { type CdFetch, cdTableBase, cdTableLog2, cdTableSplit, Found, findCd, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { S1DSS_BYPASS, S1DSS_SSID0, STE } from '../../format/smmuv3/ste.ts'
-import type { Names, PasidNode, PasidTableNode } from '../graph.ts'
+import type { PasidNode, PasidTableNode } from '../graph.ts'
 import { entryView, type Findings } from '../source.ts'
 import type { Budget } from '../space.ts'
 import type { Spaces, SpaceUse } from '../spaces.ts'
@@ -38,7 +38,6 @@ export interface Owner {
   readonly user: string
   /** `domain A`, where it is known. */
   readonly domain: string | null
-  readonly names: Names | undefined
 }
 
 export class ContextTables {
@@ -159,7 +158,7 @@ export class ContextTables {
   }
 }
 
-function spaceUse(pasid: number, cd: Int32Array, { user, domain, names }: Owner): SpaceUse {
+function spaceUse(pasid: number, cd: Int32Array, { user, domain }: Owner): SpaceUse {
   const tag = `ASID ${getNumber(cd, CD.fields.ASID)}`
   if (pasid === 0)
     return {
@@ -168,8 +167,6 @@ function spaceUse(pasid: number, cd: Int32Array, { user, domain, names }: Owner)
       ...(domain === null ? { what: 'DMA domain of', user } : { what: domain, user: null }),
       tag,
     }
-  const named = names?.pasids?.get(pasid)
-  if (named !== undefined) return { stage: 1, role: named.role, what: named.label, user: null, tag }
   // A CD that shares the CPU's ASIDs is a process; one that does not may be either (Linux ≥ 6.9 gives processes ASIDs of their own).
   const role = getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown'
   return { stage: 1, role, what: `SubstreamID ${pasid} of`, user, tag }

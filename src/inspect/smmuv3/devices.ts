@@ -191,7 +191,7 @@ function deviceOf(context: DeviceContext, { sid, address, words }: Candidate): D
     under = { id: spaces.add(space, { stage: 2, role: 'io_pgtable', ...label, tag }), space }
   }
   if ((config & 1) === 0) return node('tables', { space: under!.id })
-  return node('tables', { pasidTable: tables.add(words, { user: name, domain, names }, under) })
+  return node('tables', { pasidTable: tables.add(words, { user: name, domain }, under) })
 }
 
 /** `domain A`, whether it is called `A` or `domain A`. */
