@@ -190,8 +190,7 @@ export class FakeDriver implements IommuDriver {
     this.onStep?.(call)
     yield* step(call)
     if (place < 0) return
-    const [{ error }] = this.#fail.splice(place, 1) as [{ error: Error }]
-    throw error
+    throw this.#fail.splice(place, 1)[0]!.error
   }
 
   #expect(holds: boolean, otherwise: string): void {

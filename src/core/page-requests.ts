@@ -214,10 +214,11 @@ export class PageRequests {
     mm: { handleFault(address: bigint, access: Access, privileged: boolean): Op<ResponseCode> },
     request: PageRequest,
   ): Op<Verdict> {
+    // A write first: it brings the page in as it is needed, and the others find it there.
     const accesses: Access[] = []
-    if (request.read && !request.execute) accesses.push('read')
-    if (request.execute) accesses.push('execute')
     if (request.write) accesses.push('write')
+    if (request.execute) accesses.push('execute')
+    else if (request.read) accesses.push('read')
     if (accesses.length === 0) return { code: 'invalid', why: 'the request asks for no access', logged: false }
     for (const access of accesses) {
       const code = yield* mm.handleFault(request.address, access, request.privileged)
