@@ -143,7 +143,7 @@ function stepText(step: StepReport, paint: Painter, indent = 0): string {
   const number = `${step.number}`.padStart(3)
   if (step.action === 'say') return `\n${margin}${paint.bold(step.title)}`
   const lines = [`\n${margin}${number}  ${paint.bold(step.title)}`]
-  if (step.why !== null) lines.push(...wrapped(step.why, indent + 5, paint.dim))
+  if (step.why !== null) lines.push(...wrapped(step.why.trim().replaceAll(/\s+/g, ' '), indent + 5, paint.dim))
   for (const { who, text } of step.narration) {
     const line = wrapped(text, indent + 14)
     const label = who === 'watch' ? paint.bad(WHO[who].padEnd(7)) : paint.dim(WHO[who].padEnd(7))

@@ -107,7 +107,21 @@ export function* mapArea(machine: Machine, process: Process, area: Area): Op<voi
   })
 }
 
-function targetOf(machine: Machine, given: { domain?: string; space?: string }) {
+interface MapTarget {
+  map(address: bigint, pa: bigint, size: bigint, rights: number): Op<void>
+  unmap(address: bigint, size: bigint): Op<bigint>
+}
+
+/** What map and unmap change. */
+function targetOf(machine: Machine, given: { domain?: string; space?: string; guest?: string; pasid?: number }): MapTarget {
+  if (given.guest !== undefined) {
+    const guest = machine.guests.get(given.guest)!
+    const pasid = given.pasid ?? 0
+    return {
+      map: (address, ipa, size, rights) => guest.map(pasid, address, ipa, size, rights),
+      unmap: (address, size) => guest.unmap(pasid, address, size),
+    }
+  }
   if (given.domain !== undefined) return machine.domains.get(given.domain)!
   return machine.spaces.get(given.space!) ?? mistake(`private space ${given.space} does not exist: bindPrivate makes it`)
 }
@@ -166,7 +180,7 @@ const actions: Actions = {
     const size = given.size ?? BigInt(buffer!.bytes)
     const pa = buffer === null ? given.physical! : BigInt(buffer.pa)
     yield* targetOf(machine, given).map(given.address, pa, size, bothRights(given.rights))
-    return done(`${hex(given.address)} + ${hex(size)} → ${hex(pa)} in ${given.domain ?? given.space}`)
+    return done(`${hex(given.address)} + ${hex(size)} → ${hex(pa)} in ${given.domain ?? given.space ?? `guest ${given.guest}`}`)
   },
   *unmap(machine, given) {
     const bytes = yield* targetOf(machine, given).unmap(given.address, given.size)

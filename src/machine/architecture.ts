@@ -1,7 +1,9 @@
 /** What a machine needs of an architecture: how to build its hardware and its driver, and its words. */
+import type { Op } from '../base/op.ts'
 import type { IommuDriver } from '../core/driver.ts'
 import type { CpuDescription } from '../mm/system.ts'
 import type { IommuModel } from '../model/iommu.ts'
+import type { Guest, GuestWanted } from './guest.ts'
 import type { Keys } from './language/object.ts'
 import type { CacheName, FaultKind } from './language/words.ts'
 import type { MachineMemory } from './memory.ts'
@@ -46,6 +48,8 @@ export interface Hardware {
   readonly driver: IommuDriver
   /** From now on invalidations of this cache get lost on their way to the hardware, or no longer. */
   forget(cache: CacheName, lost: boolean): void
+  /** Starts a guest in a `nested` domain; null where the architecture has none. */
+  readonly startGuest: ((wanted: GuestWanted) => Op<Guest>) | null
 }
 
 export interface Architecture {

@@ -11,6 +11,8 @@ export interface BuildProblem {
   readonly place: Place
 }
 
+/** Where a guest's memory begins, in its own addresses. */
+const DEFAULT_GUEST = 0x40000000
 const START: Place = { line: 1, column: 1 }
 
 function capabilitiesOf(choice: DeviceChoice): DeviceCapabilities {
@@ -59,6 +61,11 @@ export function buildMachine(scenario: Scenario, log?: (event: MachineEvent) => 
         // A group is attached with its first device.
         if (core.domain !== domain) machine.run(machine.iommu.attach(domain, core))
       }
+    }
+    for (const [name, choice] of scenario.guests ?? []) {
+      place = choice.place
+      const domain = machine.domains.get(choice.domain)!
+      machine.addGuest(name, { domain, start: choice.address ?? DEFAULT_GUEST, bytes: Number(choice.memory) })
     }
     machine.settle()
     return machine

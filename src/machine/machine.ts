@@ -3,10 +3,12 @@
  * operation to its end, `interleave` several at once, and both let hardware, devices and the interrupt thread move in between.
  */
 import { type Op, run, Scheduler } from '../base/op.ts'
+import { ALL_RIGHTS } from '../base/types.ts'
 import type { Bond } from '../core/bond.ts'
 import type { Device } from '../core/device.ts'
 import type { Domain } from '../core/domain.ts'
 import type { DeviceCapabilities, DomainKind } from '../core/driver.ts'
+import { IommError } from '../core/error.ts'
 import type { CoreEvent } from '../core/events.ts'
 import type { IoMm } from '../core/io-mm.ts'
 import { Iommu } from '../core/iommu.ts'
@@ -18,6 +20,7 @@ import type { DeviceMessage, IommuModel } from '../model/iommu.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand } from './architecture.ts'
 import { architecture } from './architectures.ts'
 import { type DeviceCounts, Requester, type StaleHit } from './device.ts'
+import { type Guest, GuestMemory } from './guest.ts'
 import type { CacheName } from './language/words.ts'
 import { MachineMemory } from './memory.ts'
 
@@ -93,6 +96,7 @@ export class Machine {
   /** Private spaces. */
   readonly spaces = new Map<string, IoMm>()
   readonly buffers = new Map<string, Buffer>()
+  readonly guests = new Map<string, Guest>()
   /** Whether the OS side answers interrupts. */
   interrupts = true
   /** What devices did so far. */
@@ -190,6 +194,22 @@ export class Machine {
     const buffer = { pa: this.memory.allocate(size), bytes }
     this.buffers.set(name, buffer)
     return buffer
+  }
+
+  /**
+   * Starts a guest in a `nested` domain, which its devices are in already: its memory is mapped at `start` of the domain's stage 2.
+   * @throws IommError Unsupported where the architecture has no guests.
+   */
+  addGuest(name: string, given: { domain: Domain; start: number; bytes: number }): Guest {
+    const { startGuest } = this.#hardware
+    if (startGuest === null) throw new IommError('Unsupported', `${this.architecture.title} has no guests here`)
+    const { domain, start } = given
+    const memory = new GuestMemory(this.memory, start, given.bytes)
+    this.run(domain.map(BigInt(start), BigInt(memory.pa), BigInt(given.bytes), ALL_RIGHTS))
+    const pasidBits = Math.max(0, ...[...domain.devices].map(({ capabilities }) => capabilities.pasidBits))
+    const guest = this.run(startGuest({ domain, memory, pasidBits }))
+    this.guests.set(name, guest)
+    return guest
   }
 
   /** Shared memory of this name, made at its first use. */

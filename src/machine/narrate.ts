@@ -32,8 +32,10 @@ function target(given: { process?: string; space?: string; pasid?: number }): st
   return given.pasid === undefined ? ', no PASID' : `, PASID ${given.pasid}`
 }
 
-const whose = (given: { domain?: string; space?: string }) =>
-  given.domain === undefined ? `private space ${given.space}` : `domain ${given.domain}`
+function whose(given: { domain?: string; space?: string; guest?: string; pasid?: number }): string {
+  if (given.guest !== undefined) return `guest ${given.guest}${given.pasid === undefined ? '' : `, PASID ${given.pasid}`}`
+  return given.domain === undefined ? `private space ${given.space}` : `domain ${given.domain}`
+}
 const range = (given: { address: bigint; size?: bigint }) =>
   `${hex(given.address)}${given.size === undefined ? '' : ` + ${size(given.size)}`}`
 

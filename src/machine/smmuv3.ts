@@ -16,6 +16,7 @@ import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './a
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { CacheName, FaultKind } from './language/words.ts'
+import { startGuest } from './smmuv3-guest.ts'
 
 const cacheKeys = {
   iotlb: optional(integer(0, 1 << 20), 'Translations that the IOTLB holds; 0: off.'),
@@ -130,7 +131,7 @@ const TOLD = new Set(['StreamID', 'SubstreamID', 'ASID', 'PRGIndex', 'STAG', 'Re
 const ORDER = ['StreamID', 'SubstreamID']
 
 function fieldText({ name, value, means }: DescribedField): string {
-  return `${SHORT[name] ?? name} ${means ?? (name === 'Address' ? hex(value) : value)}`
+  return `${SHORT[name] ?? name} ${means ?? (name === 'Address' || name === 'StreamID' ? hex(value) : value)}`
 }
 
 function place({ name }: DescribedField): number {
@@ -181,6 +182,7 @@ function build(wanted: Wanted): Hardware {
       if (lost) driver.commands.forget.add(FORGET[cache])
       else driver.commands.forget.delete(FORGET[cache])
     },
+    startGuest: (guest) => startGuest(driver, guest),
   }
 }
 

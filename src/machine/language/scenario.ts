@@ -71,6 +71,21 @@ const domainKeys = {
 }
 export type DomainChoice = Read<typeof domainKeys>
 
+const guestKeys = {
+  domain: needed(nameOf('domain'), 'Its domain, of kind nested. Its devices are in it from the beginning.'),
+  memory: needed(bytes, 'Its memory: a power of two.'),
+  address: optional(integer(0, 2 ** 44), 'Where its memory begins, in its own (intermediate) addresses; by default 0x40000000.'),
+}
+const guest = object('guest', guestKeys, {
+  synonyms: { size: 'memory', at: 'address' },
+  check({ memory, address = 0 }, reader, placeOf) {
+    if ((memory & (memory - 1n)) !== 0n || memory < 65536n)
+      reader.problem(placeOf('memory'), 'the memory of a guest is a power of two, 64K or more')
+    else if (BigInt(address) % memory !== 0n)
+      reader.problem(placeOf('address'), 'the address of its memory is a multiple of its size')
+  },
+})
+
 /** A list of areas alone is short for `areas:`. */
 const processAreas: Shape<{ areas: readonly Area[] }> = (() => {
   const areas = list(area, 0, 1000)
@@ -173,6 +188,7 @@ function scenarioKeys(known: Architectures) {
       'Devices that cannot be told apart: they are attached together.',
     ),
     domains: optional(dictionary('domain', domain), 'Domains: devices that see the same address spaces.'),
+    guests: optional(dictionary('guest', guest, 16), 'Guests: they own the stage 1 of the devices in a nested domain.'),
     steps: optional(steps(known.vocabulary), 'What happens, in order.'),
   }
 }
@@ -228,6 +244,9 @@ function checkWhole(
         `group ${group}: its devices must all be in the same domain`,
         `they are in ${[...domains].map((name) => name ?? 'none').join(', ')}`,
       )
+  }
+  for (const { domain, place } of value.guests?.values() ?? []) {
+    if (value.domains?.get(domain)?.kind !== 'nested') reader.problem(place, `domain ${domain} of a guest must be of kind nested`)
   }
   const size = value.memory?.size
   if (size !== undefined && size % 4096n !== 0n) reader.problem(placeOf('memory'), 'memory must be a multiple of 4K')

@@ -93,15 +93,19 @@ const requestKeys = {
 const mapKeys = {
   domain: optional(nameOf('domain'), 'Domain whose io_pgtable gets the mapping.'),
   space: optional(nameOf('private space'), 'Private space that gets the mapping.'),
+  guest: optional(nameOf('guest'), 'Guest whose stage 1 gets the mapping.'),
+  pasid: optional(integer(0, 0xfffff), "PASID of the guest's address space; by default that of transactions without one."),
   address: at,
   size: optional(bytes, 'Length; by default all of the buffer.'),
   buffer: optional(nameOf('buffer'), 'Memory to map: a buffer of this scenario.'),
-  physical: optional(address, 'Memory to map: a physical address.'),
+  physical: optional(address, 'Memory to map: a physical address; for a guest an intermediate one.'),
   rights: optional(rights, 'What devices may do there; rw where it is left out.'),
 }
 const unmapKeys = {
   domain: optional(nameOf('domain'), 'Domain whose io_pgtable loses the mapping.'),
   space: optional(nameOf('private space'), 'Private space that loses the mapping.'),
+  guest: optional(nameOf('guest'), 'Guest whose stage 1 loses the mapping.'),
+  pasid: optional(integer(0, 0xfffff), "PASID of the guest's address space; by default that of transactions without one."),
   address: at,
   size,
 }
@@ -137,20 +141,28 @@ const actions = {
   map: optional(
     object('map', mapKeys, {
       exactlyOne: [
-        ['domain', 'space'],
+        ['domain', 'space', 'guest'],
         ['buffer', 'physical'],
       ],
       synonyms: { at: 'address', iova: 'address', to: 'buffer' },
       check(value, reader, placeOf) {
         if (value.physical !== undefined && value.size === undefined)
           reader.problem(placeOf('physical'), "map needs 'size' where it maps a physical address")
+        if (value.guest !== undefined && value.buffer !== undefined)
+          reader.problem(
+            placeOf('buffer'),
+            'a guest knows no buffers of ours',
+            "map the buffer in its domain, and that address ('physical') in the guest",
+          )
+        if (value.pasid !== undefined && value.guest === undefined)
+          reader.problem(placeOf('pasid'), 'only a guest maps by PASID', 'a private space has one of its own')
       },
     }),
     'Map memory for DMA.',
   ),
   unmap: optional(
     object('unmap', unmapKeys, {
-      exactlyOne: [['domain', 'space']],
+      exactlyOne: [['domain', 'space', 'guest']],
       synonyms: { at: 'address', iova: 'address', length: 'size' },
     }),
     'Take a mapping away.',
