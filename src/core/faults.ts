@@ -18,7 +18,8 @@ export function reportFault(core: Core, report: FaultReport): void {
 }
 
 function phaseOf(device: Device | null, pasid: number | null): Phase | null {
-  if (pasid === null || device === null) return null
+  // PASIDs of a nested domain are the guest's: nothing of ours was ever bound there.
+  if (pasid === null || device === null || device.domain?.kind === 'nested') return null
   const ioMm = device.domain?.attachments.get(pasid)?.ioMm
   if (ioMm === undefined) return 'unbound'
   return ioMm.state === 'live' && (ioMm.mm === null || ioMm.mm.alive) ? 'bound' : 'exited'
