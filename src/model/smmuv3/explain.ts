@@ -5,6 +5,7 @@ import { describe, getAddress, getNumber, type Layout, type Words, wordsToU64 } 
 import type { WordMemory } from '../../base/memory.ts'
 import { rightsText } from '../../base/types.ts'
 import { u64 } from '../../base/u64.ts'
+import { describeEntry } from '../../format/pt/describe.ts'
 import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
 import { ENTRY_LEAF, leafRights, outputOf, WALK_OK, type WalkObserver } from '../../format/pt/walker.ts'
 import { CD, CD_WORDS } from '../../format/smmuv3/cd.ts'
@@ -93,7 +94,7 @@ export class Explainer implements ConfigObserver, WalkObserver {
       level: levelOf(format, depth),
       address: BigInt(pa),
       words: [u64(hi, lo)],
-      fields: [],
+      fields: describeEntry(format, kind, hi, lo),
       decided,
     })
   }
