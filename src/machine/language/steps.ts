@@ -1,6 +1,6 @@
 /** The steps of a scenario: what each action takes. */
 import { EXPECT_FOR, type Expectation, type ExpectKey, expectation } from './expect.ts'
-import { type Keys, needed, object, optional, type Read } from './object.ts'
+import { type Keys, needed, type ObjectRules, object, optional, type Read } from './object.ts'
 import type { Place } from './problem.ts'
 import {
   address,
@@ -121,25 +121,30 @@ const checkKeys = {
 }
 const areaOf = { process, address: at, size }
 
-const range = (what: string) => object(what, areaOf, { synonyms: areaSynonyms })
+/** What an action takes, under its own name in the schema. */
+function part<const K extends Keys>(name: string, keys: K, rules: ObjectRules<K> = {}): Shape<Read<K>> {
+  return named(name, `what ${name} takes`, () => object(name, keys, rules))
+}
+
+const range = (what: string) => part(what, areaOf, { synonyms: areaSynonyms })
 const pages = (what: string) =>
-  object(what, { process, address: at, size: optional(bytes, 'Length; by default one page.') }, { synonyms: areaSynonyms })
+  part(what, { process, address: at, size: optional(bytes, 'Length; by default one page.') }, { synonyms: areaSynonyms })
 
 /** Every action but `interleave`, with what it takes. */
 const actions = {
   attach: optional(
-    object('attach', { device, domain: needed(nameOf('domain'), 'Domain.') }),
+    part('attach', { device, domain: needed(nameOf('domain'), 'Domain.') }),
     'Put a device (with its group) into a domain, out of the one that it is in.',
   ),
-  detach: optional(object('detach', { device }), 'Take a device (with its group) out of its domain: it is blocked.'),
-  bind: optional(object('bind', { device, process }), 'Let a device use the address space of a process.'),
-  unbind: optional(object('unbind', unbindKeys, { exactlyOne: [['process', 'space']] }), 'End one bond of a device.'),
+  detach: optional(part('detach', { device }), 'Take a device (with its group) out of its domain: it is blocked.'),
+  bind: optional(part('bind', { device, process }), 'Let a device use the address space of a process.'),
+  unbind: optional(part('unbind', unbindKeys, { exactlyOne: [['process', 'space']] }), 'End one bond of a device.'),
   bindPrivate: optional(
-    object('bindPrivate', { device, space: needed(newOrKnownSpace, 'Name of the private space; made if it is new.') }),
+    part('bindPrivate', { device, space: needed(newOrKnownSpace, 'Name of the private space; made if it is new.') }),
     'Give a device a private address space with a PASID of its own.',
   ),
   map: optional(
-    object('map', mapKeys, {
+    part('map', mapKeys, {
       exactlyOne: [
         ['domain', 'space', 'guest'],
         ['buffer', 'physical'],
@@ -161,14 +166,14 @@ const actions = {
     'Map memory for DMA.',
   ),
   unmap: optional(
-    object('unmap', unmapKeys, {
+    part('unmap', unmapKeys, {
       exactlyOne: [['domain', 'space', 'guest']],
       synonyms: { at: 'address', iova: 'address', length: 'size' },
     }),
     'Take a mapping away.',
   ),
   dma: optional(
-    object('dma', dmaKeys, {
+    part('dma', dmaKeys, {
       exactlyOne: [ACCESS],
       atMostOne: [TARGET],
       synonyms: { size: 'length', ssid: 'pasid', priv: 'privileged', exec: 'execute' },
@@ -176,36 +181,36 @@ const actions = {
     'A device reads or writes memory.',
   ),
   request: optional(
-    object('request', requestKeys, {
+    part('request', requestKeys, {
       exactlyOne: [['pages', 'stopMarker']],
       atMostOne: [TARGET],
     }),
     'A device sends page requests (PRI) and does not wait.',
   ),
   cpu: optional(
-    object('cpu', cpuKeys, { exactlyOne: [ACCESS], synonyms: { size: 'length', exec: 'execute' } }),
+    part('cpu', cpuKeys, { exactlyOne: [ACCESS], synonyms: { size: 'length', exec: 'execute' } }),
     'The process itself reads or writes memory.',
   ),
-  mmap: optional(object('mmap', { process, ...areaKeys }, { synonyms: areaSynonyms }), 'Give a process a new area.'),
+  mmap: optional(part('mmap', { process, ...areaKeys }, { synonyms: areaSynonyms }), 'Give a process a new area.'),
   munmap: optional(range('munmap'), 'Take memory of a process away.'),
   mprotect: optional(
-    object('mprotect', { ...areaOf, rights: needed(rights, 'New rights.') }, { synonyms: areaSynonyms }),
+    part('mprotect', { ...areaOf, rights: needed(rights, 'New rights.') }, { synonyms: areaSynonyms }),
     'Change the rights of memory of a process.',
   ),
   swapOut: optional(pages('swapOut'), 'Write pages to swap: the memory is free for others.'),
   migrate: optional(pages('migrate'), 'Move pages to other physical memory.'),
   fork: optional(
-    object('fork', { process, child: needed(declares('process'), 'Name of the new process.') }),
+    part('fork', { process, child: needed(declares('process'), 'Name of the new process.') }),
     'Make a child; both share memory until one writes.',
   ),
   exec: optional(
-    object('exec', { process, areas: optional(list(area), 'Areas of the new program.') }),
+    part('exec', { process, areas: optional(list(area), 'Areas of the new program.') }),
     'The process runs another program: its address space is replaced.',
   ),
-  exit: optional(object('exit', { process }), 'The process ends.'),
+  exit: optional(part('exit', { process }), 'The process ends.'),
   interrupts: optional(oneOf(['on', 'off']), 'Whether the OS side answers interrupts of the IOMMU.'),
   check: optional(
-    object('check', checkKeys, { exactlyOne: [['process', 'space', 'device']] }),
+    part('check', checkKeys, { exactlyOne: [['process', 'space', 'device']] }),
     'Look at something; nothing happens.',
   ),
   say: optional(text, 'Say something; nothing happens.'),
