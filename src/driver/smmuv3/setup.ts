@@ -9,6 +9,7 @@ import {
   CR2,
   EVENTQ_BASE,
   GBPA,
+  IDR0,
   IRQ_CTRL,
   PRIQ_BASE,
   STRTAB_BASE,
@@ -50,7 +51,8 @@ export function* setUp(registers: Registers, features: SmmuFeatures, given: Stru
     QUEUE_OC: WRITE_BACK,
     QUEUE_IC: WRITE_BACK,
   })
-  registers.set(CR2, { RECINVSID: 1, PTM: btm ? 0 : 1 })
+  // A device that asks by ATS for a PASID that is not bound is as wrong as one that uses it: have that recorded too.
+  registers.set(CR2, { RECINVSID: 1, REC_CFG_ATS: registers.fields(IDR0).ATSRECERR, PTM: btm ? 0 : 1 })
   registers.set(STRTAB_BASE, { ADDR: BigInt(streams.base), RA: 1 })
   registers.set(STRTAB_BASE_CFG, { FMT: streams.format, LOG2SIZE: streams.bits, SPLIT: streams.split })
 
