@@ -48,19 +48,19 @@ export function columns(text: string): number {
   return count
 }
 
-/** At most `limit` columns of the text; where something is left out, the last one is `…`. */
-export function cut(text: string, limit: number): string {
-  if (text.length <= limit && columns(text) <= limit) return text
-  if (limit <= 0) return ''
+/** At most `limit` columns of the text; where something is left out, it ends in `mark`. */
+export function cut(text: string, limit: number, mark = '…'): string {
+  if (columns(text) <= limit) return text
+  if (limit < mark.length) return mark.slice(0, Math.max(0, limit))
   let kept = ''
   let count = 0
   for (const char of text) {
     const wide = charColumns(char)
-    if (count + wide > limit - 1) break
+    if (count + wide > limit - mark.length) break
     kept += char
     count += wide
   }
-  return `${kept.trimEnd()}…`
+  return `${kept.trimEnd()}${mark}`
 }
 
 /** Text filled with blanks to a number of columns; longer text is cut. */
@@ -85,4 +85,14 @@ export function ascii(text: string): string {
   let out = ''
   for (const char of text) out += char <= '~' ? char : (PLAIN[char] ?? '?')
   return out
+}
+
+/** Text in the characters that an output may use, and cut to a number of columns. */
+export type Say = (text: string, limit?: number) => string
+
+/** Says cleaned text as it is, or in ASCII. */
+export function speaker(plain: boolean): Say {
+  return plain
+    ? (text, limit = Number.POSITIVE_INFINITY) => cut(ascii(text), limit, '...')
+    : (text, limit = Number.POSITIVE_INFINITY) => cut(text, limit)
 }

@@ -8,7 +8,7 @@ import { type Net, type Placed, place } from './layout.ts'
 import { legend } from './legend.ts'
 import { type BlockView, type DeviceView, type Overview, overview, type RowView, type SpaceView } from './overview.ts'
 import { type Colour, EDGE, FAINT, INK, PAPER, RED, SLATE, WIRE } from './palette.ts'
-import { BODY_HEIGHT, BODY_TOP, MARGIN, roomySizes, type Sizes, sans, tightSizes } from './sizes.ts'
+import { BODY_TOP, bodyHeight, LEGEND_GAP, MARGIN, NOTE_LINE, roomySizes, type Sizes, sans, tightSizes } from './sizes.ts'
 import { pasidTablesHeading } from './words.ts'
 
 /** Up to this height the drawing is roomy. */
@@ -20,14 +20,14 @@ const JOINT = 2
 /** The picture of a machine as shapes, on one page. */
 export function draw(graph: MachineGraph): Drawing {
   const detailed = graph.devices.some((device) => device.detail !== null)
-  for (let total = 88; ; total = Math.floor(total * 0.85)) {
+  for (let total = 96; ; total = Math.floor(total * 0.85)) {
     const view = overview(graph, { devices: 32, rows: 20, total })
     const roomy = roomySizes(detailed)
     const placed = place(view, roomy.metrics)
     if (placed.height <= ROOMY) return new Page(graph, view, placed, roomy).draw()
     const tight = tightSizes(detailed)
     const closer = place(view, tight.metrics)
-    if (closer.height <= BODY_HEIGHT) return new Page(graph, view, closer, tight).draw()
+    if (closer.height <= bodyHeight(view.notes.length)) return new Page(graph, view, closer, tight).draw()
   }
 }
 
@@ -57,7 +57,7 @@ class Page {
     this.#leftWires()
     this.#rightWires()
     this.#underWires()
-    const under = this.#view.devices.length === 0 ? 100 : BODY_TOP + this.#placed.height + 34
+    const under = this.#view.devices.length === 0 ? BODY_TOP : BODY_TOP + this.#placed.height + LEGEND_GAP
     const key = legend(this.#view, MARGIN, under, this.#x.width - 2 * MARGIN)
     this.#around.push(...key.shapes)
     const bottom = this.#notes(key.bottom)
@@ -283,7 +283,7 @@ class Page {
     const dashed = this.#dashedRows()
     for (const net of inDrawingOrder(this.#placed.right.nets)) {
       const space = this.#view.spaces.get(String(net.key))!
-      const paths = this.#paths(net, (row) => (this.#isEntry(row) ? tableEnd : tableEnd - JOINT), rightLane, spaces.x)
+      const paths = this.#paths(net, (row) => this.#start(row), rightLane, spaces.x)
       this.#wire(
         [...paths].filter(([row]) => !dashed.has(row)).map(([, path]) => path),
         space.colour.line,
@@ -304,15 +304,20 @@ class Page {
   }
 
   #underWires(): void {
-    const { tableEnd, spaces, underLane, under } = this.#x
+    const { spaces, underLane, under } = this.#x
     if (under === null) return
     for (const net of inDrawingOrder(this.#placed.under.nets)) {
       const space = this.#view.spaces.get(String(net.key))!
-      const from = (row: number) => (this.#hasSpaceAt(row) ? spaces.x + spaces.w : tableEnd - JOINT)
+      const from = (row: number) => (this.#hasSpaceAt(row) ? spaces.x + spaces.w : this.#start(row))
       this.#wire([...this.#paths(net, from, underLane, under.x).values()], space.colour.line, false)
       this.#space(space, under, BODY_TOP + net.port)
       for (const row of net.pins) if (net.broken && row !== net.port) this.#reference(space, under, from(row), BODY_TOP + row)
     }
+  }
+
+  /** Where a line begins: at a table, or a little before its end where it goes on from a device. */
+  #start(row: number): number {
+    return this.#isEntry(row) ? this.#x.tableEnd : this.#x.tableEnd - JOINT
   }
 
   /** Whether a box of the column of spaces is at this row. */
@@ -381,7 +386,7 @@ class Page {
     for (const note of this.#view.notes) {
       const ink = note.severity === 'error' ? RED.line : note.severity === 'note' ? FAINT : INK
       this.#around.push(...label(note.text, sans(12, note.severity === 'error'), ink, { x: MARGIN, middle: y, room }))
-      y += 19
+      y += NOTE_LINE
     }
     return y
   }

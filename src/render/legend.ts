@@ -4,11 +4,10 @@ import { label } from './drawing.ts'
 import { textWidth } from './font.ts'
 import type { Overview, SpaceView } from './overview.ts'
 import { FAINT, SLATE, WIRE } from './palette.ts'
-import { sans } from './sizes.ts'
+import { LEGEND_LINE, sans } from './sizes.ts'
 
 const FONT = sans(12)
 const SIGN = 30
-const LINE = 22
 
 interface Item {
   readonly text: string
@@ -26,12 +25,12 @@ export function legend(view: Overview, x: number, top: number, width: number): {
     const w = SIGN + 8 + textWidth(item.text, FONT)
     if (at > x && at + w > x + width) {
       at = x
-      y += LINE
+      y += LEGEND_LINE
     }
     shapes.push(...item.sign(at, y), ...label(item.text, FONT, FAINT, { x: at + SIGN + 8, middle: y, room: width - SIGN - 8 }))
     at += w + 26
   }
-  return { shapes, bottom: all.length === 0 ? top : y + LINE + 6 }
+  return { shapes, bottom: all.length === 0 ? top : y + LEGEND_LINE + 6 }
 }
 
 function items(view: Overview): Item[] {

@@ -1,7 +1,7 @@
 /** The picture for the terminal: device table → PASID tables → address spaces, in box-drawing characters or ASCII. */
 import type { MachineGraph } from '../inspect/graph.ts'
 import { Canvas } from './canvas.ts'
-import { ascii, columns, cut } from './clean.ts'
+import { columns, speaker } from './clean.ts'
 import { type Metrics, type Net, type Placed, place } from './layout.ts'
 import { type Overview, overview, type SpaceView, TERMINAL } from './overview.ts'
 import { RED, type Style } from './palette.ts'
@@ -49,7 +49,7 @@ export function renderPicture(graph: MachineGraph, options: PictureOptions = {})
   const wide = place(view, roomy)
   const isRoomy = wide.height <= ROOMY
   const placed = isRoomy ? wide : place(view, tight)
-  const say = options.ascii === true ? ascii : (text: string) => text
+  const say = speaker(options.ascii === true)
   return new Picture(view, placed, sheet(view, placed, width, say), isRoomy, options.ascii === true).draw(options.colour === true)
 }
 
@@ -80,7 +80,7 @@ class Picture {
   }
 
   #text(x: number, y: number, text: string, style: Style = {}): void {
-    this.#canvas.text(x, y, cut(this.#sheet.say(text), this.#sheet.width - x), style)
+    this.#canvas.text(x, y, this.#sheet.say(text, this.#sheet.width - x), style)
   }
 
   #headings(): void {
@@ -92,8 +92,8 @@ class Picture {
     const [deviceTable, pasidTables] = manualNames(view)
     const fits = columns(this.#sheet.say(pasidTables)) < x.label - x.table
     const head = (at: number, end: number, heading: string, manual: string) => {
-      this.#canvas.text(at, 2, cut(this.#sheet.say(heading), end - at), BOLD)
-      this.#canvas.text(at, 3, cut(this.#sheet.say(manual), end - at), FAINT)
+      this.#canvas.text(at, 2, this.#sheet.say(heading, end - at), BOLD)
+      this.#canvas.text(at, 3, this.#sheet.say(manual, end - at), FAINT)
     }
     head(x.device, x.table - 1, 'DEVICES', deviceTable)
     if (view.blocks.some((block) => block.kind === 'table'))

@@ -1,5 +1,5 @@
 /** What the terminal picture says in each column, cut to what the width allows, and where the columns begin. */
-import { columns, cut } from './clean.ts'
+import { columns, type Say } from './clean.ts'
 import type { Placed } from './layout.ts'
 import type { BlockView, Overview, SpaceView } from './overview.ts'
 import { pasidTablesHeading } from './words.ts'
@@ -55,7 +55,7 @@ interface LabelText {
 export interface Sheet {
   readonly width: number
   /** Into the characters that may be used. */
-  readonly say: (text: string) => string
+  readonly say: Say
   readonly devices: readonly DeviceText[]
   /** By block; empty for passing ones. */
   readonly tables: readonly TableText[]
@@ -84,7 +84,7 @@ export function manualNames(view: Overview): [string, string] {
 }
 
 /** The texts and columns for a width. */
-export function sheet(view: Overview, placed: Placed, width: number, say: (text: string) => string): Sheet {
+export function sheet(view: Overview, placed: Placed, width: number, say: Say): Sheet {
   for (const plan of PLANS) {
     const made = compose(view, placed, plan, width, say)
     if (made !== null) return made
@@ -99,7 +99,7 @@ function widest(texts: Iterable<string>): number {
 }
 
 /** The sheet under a plan; null when it does not fit and there is another plan. */
-function compose(view: Overview, placed: Placed, plan: Plan, width: number, say: (text: string) => string): Sheet | null {
+function compose(view: Overview, placed: Placed, plan: Plan, width: number, say: Say): Sheet | null {
   const { left, right, under } = placed
   const devices = deviceTexts(view, plan, say)
   const tables = view.blocks.map((block) => tableText(block, plan, say))
@@ -177,7 +177,7 @@ function mostWidth(texts: ReadonlyMap<string, LabelText>): number {
 }
 
 /** The columns for each space's name such that all columns of spaces fit into `room`; null when that is less than the plan wants. */
-function fitLabels(shown: readonly SpaceView[], plan: Plan, say: (text: string) => string, room: number): number | null {
+function fitLabels(shown: readonly SpaceView[], plan: Plan, say: Say, room: number): number | null {
   const widthAt = (limit: number) => {
     const width = (under: boolean) =>
       mostWidth(
@@ -194,11 +194,11 @@ function fitLabels(shown: readonly SpaceView[], plan: Plan, say: (text: string) 
   return null
 }
 
-function deviceTexts(view: Overview, plan: Plan, say: (text: string) => string): DeviceText[] {
+function deviceTexts(view: Overview, plan: Plan, say: Say): DeviceText[] {
   const parts = view.devices.map((device) => ({
-    name: cut(say(device.name), plan.name),
-    detail: cut(say(device.detail), plan.detail),
-    says: cut(say(columns(device.says) > plan.says ? device.says.replace(/^domain /, '') : device.says), plan.says),
+    name: say(device.name, plan.name),
+    detail: say(device.detail, plan.detail),
+    says: say(columns(device.says) > plan.says ? device.says.replace(/^domain /, '') : device.says, plan.says),
   }))
   const after = (from: number, texts: readonly string[]) => (widest(texts) === 0 ? from : from + widest(texts) + 2)
   const detailAt = after(
@@ -212,16 +212,15 @@ function deviceTexts(view: Overview, plan: Plan, say: (text: string) => string):
   return parts.map((part) => ({ ...part, detailAt, saysAt }))
 }
 
-function tableText(block: BlockView, plan: Plan, say: (text: string) => string): TableText {
+function tableText(block: BlockView, plan: Plan, say: Say): TableText {
   if (block.kind === 'pass') return { title: '', rows: [] }
   const both = say(block.title === '' ? block.address : `${block.title}  ${block.address}`)
-  const title = columns(both) <= plan.title ? both : cut(say(block.title || block.address), plan.title)
+  const title = columns(both) <= plan.title ? both : say(block.title || block.address, plan.title)
   const digits = block.rows.reduce((most, row) => Math.max(most, row.kind === 'entry' ? row.text.length : 0), 0)
   const rows = block.rows.map((row) => ({
-    text:
-      row.kind === 'entry' || row.kind === 'unused' ? row.text.padStart(digits) : cut(say(row.text), Math.max(16, plan.title)),
+    text: row.kind === 'entry' || row.kind === 'unused' ? row.text.padStart(digits) : say(row.text, Math.max(16, plan.title)),
     tagsAt: digits + 2,
-    tags: cut(say(row.tags), plan.tags),
+    tags: say(row.tags, plan.tags),
   }))
   return { title, rows }
 }
@@ -233,16 +232,11 @@ function tableInner(text: TableText): number {
 }
 
 /** Labels of one column of spaces, their parts below each other. */
-function labelTexts(
-  spaces: readonly SpaceView[],
-  plan: Plan,
-  say: (text: string) => string,
-  limit: number,
-): Map<string, LabelText> {
+function labelTexts(spaces: readonly SpaceView[], plan: Plan, say: Say, limit: number): Map<string, LabelText> {
   const parts = spaces.map((space) => {
-    const name = cut(say(space.name), limit)
+    const name = say(space.name, limit)
     const left = limit - columns(name) - 2
-    return { space, name, about: left < 6 ? '' : cut(say(space.about), left) }
+    return { space, name, about: left < 6 ? '' : say(space.about, left) }
   })
   const headOf = (name: string, about: string) => columns(name) + (about === '' ? 0 : columns(about) + 2)
   const rootAt = parts.reduce((most, { name, about }) => Math.max(most, headOf(name, about)), 0) + 2

@@ -9,8 +9,16 @@ export const PAGE_HEIGHT = 1700
 export const MARGIN = 32
 /** Where the columns begin, below title and headings. */
 export const BODY_TOP = 124
-/** The most that the columns may take: the rest is for title, legend and notes. */
-export const BODY_HEIGHT = 1390
+/** From the columns to the legend. */
+export const LEGEND_GAP = 34
+/** From line to line of the notes, and of the legend. */
+export const NOTE_LINE = 19
+export const LEGEND_LINE = 22
+
+/** The most that the columns may take: the page less title, a legend of up to three lines, and the notes. */
+export function bodyHeight(notes: number): number {
+  return PAGE_HEIGHT - BODY_TOP - LEGEND_GAP - 3 * LEGEND_LINE - 6 - notes * NOTE_LINE - MARGIN
+}
 
 export interface Sizes {
   readonly metrics: Metrics
@@ -69,7 +77,7 @@ export function tightSizes(detailed: boolean): Sizes {
     deviceHead: row / 2,
     devicePitch: row,
     deviceFoot: row / 2,
-    gap: 9,
+    gap: 6,
     port: 10,
     head: 20 + 10,
     pitch: 19,

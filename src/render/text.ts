@@ -6,7 +6,7 @@ import { hex, hexPad, size } from '../base/hex.ts'
 import type { DescribedField } from '../base/layout.ts'
 import { rightsText } from '../base/types.ts'
 import type { DeviceNode, EntryView, MachineGraph, PasidTableNode, RangeView, SpaceNode } from '../inspect/graph.ts'
-import { ascii, clean, columns, cut, pad } from './clean.ts'
+import { clean, columns, pad, type Say, speaker } from './clean.ts'
 import { ids, overview, TERMINAL } from './overview.ts'
 import { type Colour, paint, RED, type Style } from './palette.ts'
 import { count, deviceSays, grouped, spaceAbout, spaceMaps, spaceName } from './words.ts'
@@ -48,7 +48,7 @@ class Listing {
   readonly #limits: Limits
   readonly #width: number
   readonly #colour: boolean
-  readonly #say: (text: string) => string
+  readonly #say: Say
   readonly #lines: string[] = []
   readonly #idText: (id: number) => string
   readonly #spaces: ReadonlyMap<string, SpaceNode>
@@ -61,7 +61,7 @@ class Listing {
     this.#limits = this.#verbose > 0 ? EVERYTHING : SUMMARY
     this.#width = Math.max(60, options.width ?? 100)
     this.#colour = options.colour === true
-    this.#say = options.ascii === true ? ascii : (text) => text
+    this.#say = speaker(options.ascii === true)
     this.#idText = ids(graph)
     this.#spaces = new Map(graph.spaces.map((space) => [space.id, space]))
     this.#tables = new Map(graph.pasidTables.map((table) => [table.id, table]))
@@ -281,7 +281,7 @@ class Listing {
     if (ranges.length === 0) return
     const rights = widest(ranges.slice(0, Math.min(ranges.length, 4096)).map((range) => rightsText(range.rights)))
     const head = ['first', 'last', 'size', 'rights', space.over === null ? 'physical' : 'intermediate', 'pages']
-    const widths = [18, 18, 9, Math.max(6, rights), 18, 0]
+    const widths = [18, 18, 9, Math.max(6, rights), 18, 5]
     this.#line(`    ${this.#paint(head.map((text, at) => pad(text, widths[at]!)).join('  '), FAINT)}`)
     this.#each(ranges, this.#limits.ranges, '    ', 'range', (range) => {
       const cells = rangeCells(range)
@@ -312,7 +312,7 @@ class Listing {
       const start = `${indent}${pad(clean(field.name, 30), names)}  ${pad(bitsText(field), bits)}  `
       const value = valueText(field)
       const data = `${start}${value}${' '.repeat(Math.max(0, values - columns(value)))}`
-      const doc = cut(this.#say(clean(field.doc, 120)), this.#width - columns(data) - 2)
+      const doc = this.#say(clean(field.doc, 120), Math.max(0, this.#width - columns(data) - 2))
       if (!this.#line(`${this.#say(data)}  ${this.#paint(doc, FAINT)}`)) return
     }
   }
