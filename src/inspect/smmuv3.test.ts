@@ -392,7 +392,7 @@ describe('the event queue', () => {
 })
 
 describe('hostile tables', () => {
-  const small = () => ({ tables: 3000, ranges: 2000, entries: 20_000 })
+  const small = () => ({ tables: 3000, ranges: 2000, entries: 20_000, listed: 1000 })
 
   it('ends when page tables point to themselves, and says that it did', () => {
     const { machine, s1 } = oneDevice()

@@ -1,5 +1,5 @@
 /** What an inspector reads: memory, registers, and names that neither holds. Ours or a real machine's, it cannot tell. */
-import type { DescribedField } from '../base/layout.ts'
+import { describe, type Layout, type Words, wordsToU64 } from '../base/layout.ts'
 import type { WordMemory } from '../base/memory.ts'
 import type { EntryView, Finding, MachineGraph, Names } from './graph.ts'
 import type { Budget } from './space.ts'
@@ -48,7 +48,17 @@ export function deviceName(names: Names | undefined, id: number): string {
   return names?.devices?.get(id)?.name ?? `0x${id.toString(16)}`
 }
 
-/** An entry for the graph. */
-export function entryView(structure: string, address: number, words: readonly bigint[], fields: DescribedField[]): EntryView {
-  return { structure, address: BigInt(address), words, fields }
+/**
+ * An entry for the graph. Fields are decoded when they are looked at: most never are, and a machine may have many entries.
+ * @param entry the structure's 32-bit words, a copy.
+ */
+export function entryView(layout: Layout, address: number, entry: Words): EntryView {
+  return {
+    structure: layout.name,
+    address: BigInt(address),
+    words: wordsToU64(entry),
+    get fields() {
+      return describe(layout, entry)
+    },
+  }
 }

@@ -14,17 +14,21 @@ export interface Budget {
   ranges: number
   /** Entries of device and PASID tables still to be looked at. */
   entries: number
+  /** Entries of PASID tables still to be listed. */
+  listed: number
 }
 
-/** 1 GiB of page tables, 262,144 ranges, 16 million descriptors: more than any machine that was seen, and seconds of work. */
+/** 1 GiB of page tables, 262,144 ranges, 4 million descriptors, 16,384 of them in use: more than any machine that was seen, and seconds of work. */
 export function defaultBudget(): Budget {
-  return { tables: 1 << 18, ranges: 1 << 18, entries: 1 << 24 }
+  return { tables: 1 << 18, ranges: 1 << 18, entries: 1 << 22, listed: 1 << 14 }
 }
 
 /** No single space takes more than this part of what is left, so that one bad table does not hide the others. */
 const SHARE = 2
 /** So many broken entries of a space are described; the others are counted. */
 const DESCRIBED = 3
+/** So often one space may come to a table that it has read before. Real ones hardly do; hostile ones do nothing else. */
+const REPEATS = 4096
 
 export interface SpaceReading {
   readonly ranges: readonly RangeView[]
@@ -63,6 +67,11 @@ class Collector implements LeafVisitor {
   #output = 0
   #rights = 0
   #leaves = new Map<number, number>()
+  /** Leaves in a row of one size, not yet in `#leaves`. */
+  #alike = 0
+  #log2 = 0
+  readonly #seen = new Set<number>()
+  #repeats = 0
 
   constructor(space: PtSpace, limit: number) {
     this.#space = space
@@ -70,8 +79,10 @@ class Collector implements LeafVisitor {
     this.#seam = space.top === TOP_SIGN ? 2 ** (space.inputBits - 1) : -1
   }
 
-  table(): void {
+  table(pa: number): void {
     this.tableCount++
+    if (!this.#seen.has(pa)) this.#seen.add(pa)
+    else if (this.#repeats++ >= REPEATS) throw new Enough()
   }
 
   leaf(input: number, output: number, log2: number, rights: number): void {
@@ -88,7 +99,16 @@ class Collector implements LeafVisitor {
     this.leafCount++
     this.mapped += bytes
     this.#end = input + bytes
-    this.#leaves.set(log2, (this.#leaves.get(log2) ?? 0) + 1)
+    if (log2 !== this.#log2) {
+      this.#countAlike()
+      this.#log2 = log2
+    }
+    this.#alike++
+  }
+
+  #countAlike(): void {
+    if (this.#alike > 0) this.#leaves.set(this.#log2, (this.#leaves.get(this.#log2) ?? 0) + this.#alike)
+    this.#alike = 0
   }
 
   broken(input: number, depth: number, pa: number, hi: number, lo: number, why: string): void {
@@ -103,6 +123,7 @@ class Collector implements LeafVisitor {
   /** Keeps the range that grew. */
   close(): void {
     if (this.#end === this.#start) return
+    this.#countAlike()
     const base = baseOf(this.#space, this.#start)
     this.ranges.push({
       start: base + BigInt(this.#start),

@@ -1,6 +1,6 @@
 /** CD tables: each is read once, whichever STEs lead to it. Arm IHI 0070, 3.3.2, 5.2 (S1Fmt, S1CDMax, S1DSS), 5.3, 5.4. */
 import { hex } from '../../base/hex.ts'
-import { describe, getNumber, wordsToU64 } from '../../base/layout.ts'
+import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
 import { Walker } from '../../format/pt/walker.ts'
@@ -22,8 +22,7 @@ const CDS_PER_PAGE = 4096 / CD_BYTES
 const L1_PER_PAGE = 4096 / L1_BYTES
 /** No single CD table takes more than this part of the lookups that are left. */
 const SHARE = 4
-/** CDs in use that one table shows; and how many with the very same words, or refused by the same rule. */
-const ENTRIES = 1 << 16
+/** So many CDs of a table with the very same words, or refused by the same rule, are listed. */
 const ALIKE = 16
 
 /** The stage 2 under a nested stream. */
@@ -105,7 +104,7 @@ export class ContextTables {
     const limit = Math.ceil(this.#budget.entries / SHARE)
     let lookups = 0
     for (let pasid = 0; pasid < 2 ** log2; ) {
-      if (lookups++ >= limit || entries.length >= ENTRIES) {
+      if (lookups++ >= limit || this.#budget.listed <= 0) {
         this.#findings.add('warning', place, `entries from SubstreamID ${pasid} on were not read: too many`, 'incomplete')
         break
       }
@@ -114,7 +113,10 @@ export class ContextTables {
         if (getNumber(memory.words, CD.fields.V, found.index) === 1) {
           const cd = memory.words.slice(found.index, found.index + CD_WORDS)
           const node = this.#entry(pasid, cd, found.address, ste, owner, under)
-          if (alike.admit(node.state === 'bad' ? `${node.note}` : cd.join())) entries.push(node)
+          if (alike.admit(node.state === 'bad' ? `${node.note}` : cd.join())) {
+            entries.push(node)
+            this.#budget.listed--
+          }
         }
         pasid++
         continue
@@ -136,7 +138,7 @@ export class ContextTables {
 
   #entry(pasid: number, cd: Int32Array, address: number, ste: Int32Array, owner: Owner, under: Under | null): PasidNode {
     const features = this.#features
-    const entry = entryView('CD', address, wordsToU64(cd), describe(CD, cd))
+    const entry = entryView(CD, address, cd)
     const bad = (note: string): PasidNode => {
       this.#findings.add('error', `CD ${pasid} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad CD')
       return { pasid, state: 'bad', space: null, note, entry }

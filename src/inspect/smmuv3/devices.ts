@@ -1,13 +1,13 @@
 /** Devices out of the stream table: those with tables, those with a name, and the others by number. Arm IHI 0070, 5.2. */
 import { hex } from '../../base/hex.ts'
-import { describe, getNumber, wordsToU64 } from '../../base/layout.ts'
+import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import { checkSte } from '../../format/smmuv3/check.ts'
 import { noStage2, stage2Space } from '../../format/smmuv3/context.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { Found, findSte, LOOKUP_OK, type StreamTable } from '../../format/smmuv3/lookup.ts'
 import { CONFIG_BYPASS, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
-import type { DeviceNode, EntryView, Names } from '../graph.ts'
+import type { DeviceNode, Names } from '../graph.ts'
 import { deviceName, entryView, type Findings } from '../source.ts'
 import type { Budget } from '../space.ts'
 import type { Spaces } from '../spaces.ts'
@@ -15,7 +15,7 @@ import type { ContextTables, Under } from './contexts.ts'
 import { eachSte } from './stream.ts'
 
 /** So many devices are listed; of those without a name, so many that say the same. */
-const DEVICES = 1 << 16
+const DEVICES = 1 << 12
 const ALIKE = 8
 
 /** An STE that may be listed. */
@@ -168,7 +168,7 @@ function deviceOf(context: DeviceContext, { sid, address, words }: Candidate): D
     pasidTable: null,
     space: null,
     note: null,
-    entry: steView(address, words),
+    entry: entryView(STE, address, words),
     ...more,
   })
   if (getNumber(words, STE.fields.V) === 0) return node('none', { note: 'the STE is not valid (V = 0)' })
@@ -215,8 +215,4 @@ function absentDevice({ memory, features, names }: DeviceContext, table: StreamT
     note: status === LOOKUP_OK ? 'not read: the stream table is too large' : found.why,
     entry: null,
   }
-}
-
-function steView(address: number, words: Int32Array): EntryView {
-  return entryView('STE', address, wordsToU64(words), describe(STE, words))
 }
