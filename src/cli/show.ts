@@ -36,9 +36,9 @@ export function showCommand(): Command {
       `
 Examples:
   iomm show examples/two-domains.yaml
-  iomm show captures/arm64-smmuv3-pasid-2lvl -o machine.svg
-  iomm show captures/arm64-smmuv3-s1 -v | less
-  iomm show captures/arm64-smmuv3-s1 --json | jq '.spaces[].label'`,
+  iomm show examples/two-domains.yaml -o machine.svg
+  iomm show test/fixtures/arm64-smmuv3-s1 -v | less
+  iomm show test/fixtures/arm64-smmuv3-s1 --json | jq '.spaces[].label'`,
     )
     .action(show)
 }

@@ -33,9 +33,9 @@ export function verifyCommand(): Command {
       'after',
       `
 Examples:
-  iomm verify captures/arm64-smmuv3-s1
+  iomm verify test/fixtures/arm64-smmuv3-s1
   iomm verify captures/arm64-smmuv3-* --first
-  iomm verify captures/arm64-smmuv3-s1 --json | jq .failed
+  iomm verify test/fixtures/arm64-smmuv3-s1 --json | jq .failed
 
 The last line is 'N passed, M failed'. Exit code: 0 all passed, 1 some failed, 2 usage, 3 unreadable input, 4 not supported.`,
     )
