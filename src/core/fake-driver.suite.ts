@@ -30,6 +30,8 @@ export class FakeDriver implements IommuDriver {
   /** What only a mistake of the core can cause. Empty in every test. */
   readonly violations: string[] = []
   readonly queue: Queued[] = []
+  /** Requests that were delivered and need a response which is not out yet. */
+  readonly unanswered: PageRequest[] = []
   /** Device → the domain in its device table entry. */
   readonly stream = new Map<DriverDevice, DriverDomain>()
   /** Domain → PASID → its PASID table entry. */
@@ -133,7 +135,7 @@ export class FakeDriver implements IommuDriver {
     yield* this.#call(`ioMmDetach ${domain.name} ${label(ioMm)}`)
     const entries = this.entries.get(domain)!
     this.#expect(entries.get(ioMm.pasid)?.ioMm === ioMm, `entry ${ioMm.pasid} of ${domain.name} cleared, and is not there`)
-    this.#expect(!this.#queued(ioMm, domain), `entry ${ioMm.pasid} of ${domain.name} cleared with page requests in the queue`)
+    this.#expect(!this.#asked(ioMm, domain), `entry ${ioMm.pasid} of ${domain.name} cleared with page requests under way`)
     entries.delete(ioMm.pasid)
     yield* step('entry cleared')
   }
@@ -165,22 +167,31 @@ export class FakeDriver implements IommuDriver {
     const what = stallTag === null ? `group ${group}` : `stall ${stallTag}`
     yield* this.#call(`pageResponse ${device.name} ${what} pasid ${pasid} ${code}`)
     this.responses.push(response)
+    const place = this.unanswered.findIndex(
+      (one) => one.device === device.id && one.stallTag === stallTag && (stallTag !== null || one.group === group),
+    )
+    this.#expect(place >= 0, `${device.name} gets a response to ${what} that nobody waits for`)
+    this.unanswered.splice(place, 1)
   }
 
   *handleQueues(sink: FaultSink): Op<void> {
     yield* step('before the hardware queues are read')
     for (let item = this.queue.shift(); item !== undefined; item = this.queue.shift()) {
-      if ('request' in item) sink.pageRequest(item.request)
-      else if ('fault' in item) sink.fault(item.fault)
+      if ('request' in item) {
+        const { stallTag, last, read, write } = item.request
+        if (stallTag !== null || (last && (read || write))) this.unanswered.push(item.request)
+        sink.pageRequest(item.request)
+      } else if ('fault' in item) sink.fault(item.fault)
       else sink.pageRequestOverflow()
       yield* step('hardware queue entry read')
     }
   }
 
-  /** Whether a device of the domain has a request with this PASID in the hardware's queue. */
-  #queued(ioMm: DriverIoMm, domain: DriverDomain): boolean {
+  /** Whether a device of the domain has a request with this PASID in the hardware's queue, or waits for a response. */
+  #asked(ioMm: DriverIoMm, domain: DriverDomain): boolean {
     const ids = new Set([...domain.devices].map((device) => device.id))
-    return this.queue.some((item) => 'request' in item && item.request.pasid === ioMm.pasid && ids.has(item.request.device))
+    const queued = this.queue.flatMap((item) => ('request' in item ? [item.request] : []))
+    return [...queued, ...this.unanswered].some((request) => request.pasid === ioMm.pasid && ids.has(request.device))
   }
 
   *#call(call: string): Op<void> {

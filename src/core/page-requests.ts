@@ -166,9 +166,8 @@ export class PageRequests {
     yield* this.#answer(group, code)
   }
 
-  /** One response, however many ask for it. */
+  /** The one response: who calls this found the group unanswered, and nobody ran since. */
   *#answer(group: Group, code: ResponseCode): Op<void> {
-    if (group.state === 'answered') return
     group.state = 'answered'
     const { target: device, device: known, pasid, index, stallTag, requests } = group
     yield* step('before a page response')

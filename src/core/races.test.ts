@@ -32,11 +32,16 @@ function outcome<T>(task: Task<T>): T | string {
 
 /** A device driver that takes some steps to stop its device. */
 function slowHooks(device: Device, log: string[]): void {
+  const busy = new Set<number>()
   const stops = (what: string) =>
     function* (pasid: number): Op<void> {
       log.push(`${what} ${device.name} ${pasid}`)
+      // One hook of a device at a time, as far as one PASID goes.
+      expect(busy.has(pasid)).toBe(false)
+      busy.add(pasid)
       yield* step('device stops')
       yield* step('device has stopped')
+      busy.delete(pasid)
     }
   device.hooks = { stopPasid: stops('stop'), mmExit: stops('exit') }
 }
@@ -257,6 +262,42 @@ describe('races', () => {
       scheduler.spawn('swap', x.swapOut(AT))
       scheduler.spawn('munmap', x.munmap(AT + 0x2000n, 0x2000n))
       scheduler.run()
+      m.expectAtRest()
+    })
+  })
+
+  it('a late answer races the unbind: one response', () => {
+    const codes = new Set<string>()
+    seeds((seed) => {
+      const { m, a } = setup()
+      const bond = run(m.iommu.bindPrivate(a, 'P'))
+      a.domain!.onPageRequest = () => 'later'
+      m.driver.queue.push(request(a, { pasid: bond.pasid, group: 1 }))
+      run(m.iommu.serviceInterrupts())
+      const scheduler = new Scheduler(seed)
+      scheduler.spawn('unbind', bond.unbind())
+      const respond = scheduler.spawn('respond', m.iommu.respond(a, { group: 1 }, 'success'))
+      scheduler.run()
+      const result = outcome(respond)
+      expect(m.driver.responses.map(({ code }) => code)).toEqual([result === undefined ? 'success' : 'invalid'])
+      codes.add(String(result))
+      m.expectAtRest()
+    })
+    expect([...codes].sort()).toEqual(['UnknownGroup', 'undefined'])
+  })
+
+  it('the last unbind of a domain waits for requests of its other devices that are just being handled', () => {
+    seeds((seed) => {
+      const { m, a, b, x } = setup(false)
+      const bonds = [a, b].map((device) => run(m.iommu.bind(device, x)))
+      run(bonds[1]!.unbind())
+      for (let group = 0; group < 3; group++)
+        m.driver.queue.push(request(b, { group, write: true, address: AT + BigInt(group) * 0x1000n }))
+      const scheduler = new Scheduler(seed)
+      scheduler.spawn('interrupts', m.iommu.serviceInterrupts())
+      scheduler.spawn('unbind', bonds[0]!.unbind())
+      scheduler.run()
+      expect(m.driver.responses.length).toBe(3)
       m.expectAtRest()
     })
   })

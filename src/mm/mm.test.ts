@@ -329,9 +329,10 @@ describe.each(CPUS)('a process, %s', (_, cpu) => {
     expect(cache.held.size).toBe(0)
     expect(mm.page(AT)).toMatchObject({ dirty: false, writable: true })
     expect(run(mm.clean(AT))).toBe(false)
-    // A device's write is seen like the CPU's, be it by hardware or through a fault.
+    // A device's write is seen like the CPU's, be it by hardware or through a fault, also when it read before.
+    cache.use(Number(AT), UR)
     if (!cache.use(Number(AT), UW)) expect(run(mm.handleFault(AT, 'write', false))).toBe('success')
-    cache.use(Number(AT), UW)
+    expect(cache.use(Number(AT), UW)).toBe(true)
     expect(mm.page(AT).dirty).toBe(true)
   })
 

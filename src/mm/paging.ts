@@ -201,10 +201,6 @@ export class Paging {
     } catch {
       return false // no block that large is free: a page will do
     }
-    // A table that holds no leaf any more may still hang there; caches may hold the way to it.
-    const { freed } = this.#pages.unmapRange(base, base + largeBytes)
-    if (freed.length > 0) yield* this.#notify(base, base + largeBytes)
-    this.#pages.freeTables(freed)
     yield* this.#install(vma, base, frame, largeBytes, write, 'zeroed')
     return true
   }

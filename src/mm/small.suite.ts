@@ -1,5 +1,6 @@
 /** Small machines for tests: the CPU's side over a few MiB of memory, and a cache of translations like a device's. */
 import type { Op } from '../base/op.ts'
+import { PW, UW } from '../base/types.ts'
 import { doubleHi, doubleLo, toDouble } from '../base/u64.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET } from '../format/pt/format.ts'
 import { vmsav8 } from '../format/pt/vmsav8.ts'
@@ -43,7 +44,7 @@ export function small(cpu: CpuDescription = ARM, options: MmOptions & { readonly
 export class Cache implements MmNotifier {
   readonly mm: Mm
   /** Page address → what the walk gave. */
-  readonly held = new Map<number, { readonly pa: number; readonly rights: number }>()
+  readonly held = new Map<number, { readonly pa: number; readonly rights: number; readonly written: boolean }>()
   /** Ranges that we were told, in order. */
   readonly told: [bigint | null, bigint | null][] = []
   releases = 0
@@ -59,13 +60,18 @@ export class Cache implements MmNotifier {
     mm.addNotifier(this)
   }
 
-  /** Uses the table as an IOMMU would, and remembers. @returns whether it got through. */
+  /** Uses the table as an IOMMU would, and remembers: what it remembers, it does not look up again. @returns whether it got through. */
   use(address: number, right: number): boolean {
-    const page = address - (address % this.mm.system.frames.pageBytes)
+    const { space, system } = this.mm
+    const page = address - (address % system.frames.pageBytes)
     const known = this.held.get(page)
-    if (known !== undefined && (known.rights & right) !== 0) return true
-    if (this.#walker.walk(this.mm.space, doubleHi(page), doubleLo(page), right, true) !== WALK_OK) return false
-    this.held.set(page, { pa: toDouble(this.#walker.outHi, this.#walker.outLo), rights: this.#walker.rights })
+    const write = (right & (UW | PW)) !== 0
+    if (known !== undefined && (known.rights & right) === 0) return false
+    // Only the first write through an entry goes to the table again, where hardware records it there.
+    if (known !== undefined && (!write || known.written || space.dirty !== AD_SET)) return true
+    if (this.#walker.walk(space, doubleHi(page), doubleLo(page), right, true) !== WALK_OK) return false
+    const pa = toDouble(this.#walker.outHi, this.#walker.outLo)
+    this.held.set(page, { pa, rights: this.#walker.rights, written: write })
     return true
   }
 
