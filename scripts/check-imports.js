@@ -15,7 +15,7 @@ const may = {
   inspect: ['base', 'memory', 'format'],
   explain: ['base', 'format'],
   render: ['base', 'inspect'],
-  node: ['base', 'memory', 'inspect'],
+  node: ['base', 'memory', 'format', 'model', 'inspect'],
   cli: ['base', 'memory', 'format', 'model', 'mm', 'core', 'driver', 'machine', 'inspect', 'explain', 'render', 'node'],
 }
 /** Only these may use node:* modules and global Node things; all else also runs in a browser. */

@@ -1,4 +1,5 @@
 /** What table code needs of memory: words by address, without allocation. `memory/` implements it. */
+import { toDouble } from './u64.ts'
 
 /** Nothing answers at an address. */
 export const NO_ANSWER = -1
@@ -19,6 +20,16 @@ export interface WordMemory {
   indexAt(hi: number, lo: number, bytes?: number): number
   /** As `index`, for a write: memory that was never written gets storage of its own first. */
   indexForWrite(pa: number, bytes?: number): number
+}
+
+/**
+ * As `indexForWrite` for 4 bytes, with the address as halves. Above 2^55 a double is exact for multiples of 8 only; there the 4 bytes are
+ * reached through the 8 that hold them.
+ */
+export function indexForWrite4(memory: WordMemory, hi: number, lo: number): number {
+  if ((lo & 4) === 0 || hi >>> 0 < 0x800000) return memory.indexForWrite(toDouble(hi, lo), 4)
+  const index = memory.indexForWrite(toDouble(hi, lo & ~7), 8)
+  return index < 0 ? index : index + 1
 }
 
 /** Memory in which the OS side can allocate pages for its tables. */

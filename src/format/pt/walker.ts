@@ -2,7 +2,7 @@
  * The walker: from an input address through the tables of a space (and of its stage 2) to an output or a reason. It is the only one:
  * translation, explanation (with an observer) and enumeration (`enumerate.ts`) use the same `classify`. Nothing here allocates.
  */
-import { NO_ANSWER, POISONED, type WordMemory } from '../../base/memory.ts'
+import { indexForWrite4, NO_ANSWER, POISONED, type WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
 import {
@@ -471,7 +471,9 @@ export class Walker {
       return false
     }
     const whole = space.format.entryLog2 === 3
-    const index = this.memory.indexForWrite(this.entryAddress, whole ? 8 : 4)
+    const index = whole
+      ? this.memory.indexForWrite(this.entryAddress, 8)
+      : indexForWrite4(this.memory, this.addressHi, this.addressLo)
     if (index < 0) {
       this.status = WALK_TABLE_ABORT
       return false
