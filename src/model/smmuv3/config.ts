@@ -13,6 +13,7 @@ import { type Broken, checkCd, checkSte } from '../../format/smmuv3/check.ts'
 import { stage1Space, stage2Space, streamWorld, unprivilegedBlocked } from '../../format/smmuv3/context.ts'
 import { C_BAD_CD, C_BAD_STE, C_BAD_STREAMID, C_BAD_SUBSTREAMID } from '../../format/smmuv3/events.ts'
 import { featuresFromIdr, type SmmuFeatures } from '../../format/smmuv3/features.ts'
+import { L1_WORDS } from '../../format/smmuv3/l1.ts'
 import {
   type CdFetch,
   cdTableLog2,
@@ -44,8 +45,9 @@ export interface Stream {
   readonly sid: number
   readonly status: number
   readonly why: string
-  /** Where the STE lies, or what was to be fetched; -1: nothing. */
+  /** Where the STE lies, or what was to be fetched, or the level 1 descriptor that leads nowhere; -1: none of these. */
   readonly address: number
+  /** The words there. */
   readonly words: Uint32Array
   /** STE.Config. */
   readonly config: number
@@ -160,7 +162,7 @@ export class Configuration {
     const found = this.#found
     let stream: Stream
     if (findSte(this.#memory, this.table, features, sid, found) !== LOOKUP_OK)
-      stream = { ...nothing(sid), status: found.status, why: found.why, address: found.address }
+      stream = { ...nothing(sid), status: found.status, why: found.why, ...this.#failed(found) }
     else stream = decodeStream(sid, found.address, copy(this.#memory.words, found.index, STE_WORDS), features)
     observer?.stream(stream, found)
     return stream
@@ -188,14 +190,20 @@ export class Configuration {
     const through: CdFetch | null = stream.stage2 === null ? null : { space: stream.stage2, walker: walker.stage2, update }
     let context: Context
     if (findCd(this.#memory, stream.words, 0, features, index, through, found) !== LOOKUP_OK) {
-      const where = { address: found.address, ipa: found.at[2]! }
-      context = { ...nowhere(stream, index), status: found.status, why: found.why, ...where }
+      const { status, why } = found
+      context = { ...nowhere(stream, index), status, why, ipa: found.at[2]!, ...this.#failed(found) }
     } else {
       const where = { address: found.address, ipa: found.at[2]! }
       context = decodeContext(stream, index, where, copy(this.#memory.words, found.index, CD_WORDS), features)
     }
     observer?.context(context, found)
     return context
+  }
+
+  /** Where a lookup failed: at a fetch, or at a level 1 descriptor that leads nowhere. */
+  #failed(found: Found): { address: number; words: Uint32Array } {
+    if (found.address >= 0 || found.l1Index < 0) return { address: found.address, words: NO_WORDS }
+    return { address: found.at[1]!, words: copy(this.#memory.words, found.l1Index, L1_WORDS) }
   }
 
   /** Which CD a transaction uses: as `selectCd` says. */

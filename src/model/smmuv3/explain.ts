@@ -8,9 +8,9 @@ import { u64 } from '../../base/u64.ts'
 import { describeEntry } from '../../format/pt/describe.ts'
 import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
 import { ENTRY_LEAF, leafRights, outputOf, WALK_OK, type WalkObserver } from '../../format/pt/walker.ts'
-import { CD, CD_WORDS } from '../../format/smmuv3/cd.ts'
+import { CD } from '../../format/smmuv3/cd.ts'
 import { noStage1 } from '../../format/smmuv3/context.ts'
-import { C_BAD_CD, C_BAD_STE } from '../../format/smmuv3/events.ts'
+import { C_BAD_CD, C_BAD_STE, C_BAD_STREAMID, C_BAD_SUBSTREAMID } from '../../format/smmuv3/events.ts'
 import { L1_WORDS, L1CD, L1STD } from '../../format/smmuv3/l1.ts'
 import { cdTableSplit, type Found, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { CR0, GBPA } from '../../format/smmuv3/registers.ts'
@@ -46,34 +46,31 @@ export class Explainer implements ConfigObserver, WalkObserver {
   }
 
   stream(stream: Stream, found: Found): void {
+    const { status, why, address } = stream
     if (found.l1Index >= 0) {
       const words = this.#read(found.l1Index, L1_WORDS)
-      const pointer = hex(getAddress(words, L1STD.fields.L2Ptr))
-      const decided =
-        found.index < 0 && found.address < 0
-          ? found.why
-          : `second level at ${pointer}, ${2 ** (getNumber(words, L1STD.fields.Span) - 1)} entries`
-      this.#structure('L1STD', L1STD, found.at[1]!, words, decided)
+      const entries = 2 ** (getNumber(words, L1STD.fields.Span) - 1)
+      const table = `second level at ${hex(getAddress(words, L1STD.fields.L2Ptr))}, ${entries} entries`
+      this.#structure('L1STD', L1STD, found.at[1]!, words, status === C_BAD_STREAMID ? why : table)
+      if (status === C_BAD_STREAMID) return
     }
-    if (stream.address >= 0 && (stream.status === LOOKUP_OK || stream.status === C_BAD_STE)) {
-      const decided = stream.status === C_BAD_STE ? `bad: ${stream.why}` : this.#streamText(stream)
-      this.#structure('STE', STE, stream.address, stream.words, decided)
-    } else if (found.l1Index < 0 || stream.address >= 0) this.#nothing('STE', stream.address, stream.why)
+    if (status === LOOKUP_OK) this.#structure('STE', STE, address, stream.words, this.#streamText(stream))
+    else if (status === C_BAD_STE) this.#structure('STE', STE, address, stream.words, `bad: ${why}`)
+    else this.#nothing(address >= 0 && address === found.at[1] ? 'L1STD' : 'STE', address, why)
   }
 
   context(context: Context, found: Found): void {
+    const { status, why, address } = context
     if (found.l1Index >= 0) {
       const words = this.#read(found.l1Index, L1_WORDS)
-      const pointer = hex(getAddress(words, L1CD.fields.L2Ptr))
-      const bad = found.index < 0 && found.address < 0 && context.ipa === found.at[2]
-      const leaf = 2 ** cdTableSplit(context.stream.words, 0, this.#config.features)
-      const goesOn = getNumber(words, L1CD.fields.V) === 1 || !bad
-      this.#structure('L1CD', L1CD, found.at[1]!, words, goesOn ? `second level at ${pointer}, ${leaf} entries` : found.why)
+      const entries = 2 ** cdTableSplit(context.stream.words, 0, this.#config.features)
+      const table = `second level at ${hex(getAddress(words, L1CD.fields.L2Ptr))}, ${entries} entries`
+      this.#structure('L1CD', L1CD, found.at[1]!, words, status === C_BAD_SUBSTREAMID ? why : table)
+      if (status === C_BAD_SUBSTREAMID) return
     }
-    if (context.address >= 0 && (context.status === LOOKUP_OK || context.status === C_BAD_CD)) {
-      const decided = context.status === C_BAD_CD ? `bad: ${context.why}` : this.#contextText(context)
-      this.#structure('CD', CD, context.address, context.words.subarray(0, CD_WORDS), decided)
-    } else if (found.l1Index < 0 || context.address >= 0) this.#nothing('CD', context.address, context.why)
+    if (status === LOOKUP_OK) this.#structure('CD', CD, address, context.words, this.#contextText(context))
+    else if (status === C_BAD_CD) this.#structure('CD', CD, address, context.words, `bad: ${why}`)
+    else this.#nothing(address === found.at[1] && found.l1Index < 0 ? 'L1CD' : 'CD', address, why)
   }
 
   entry(stage: number, space: PtSpace, depth: number, pa: number, hi: number, lo: number, kind: number, status: number): void {

@@ -13,15 +13,14 @@ import { walkEvent, walkText } from './why.ts'
 
 /** No STE, or a bad one. */
 export function refuseStream(t: Translator, stream: Stream): number {
-  const { status, why, address } = stream
-  const fetched = status === events.F_STE_FETCH
-  return t.refuse({
-    code: status,
-    why,
-    stream,
-    entryAddress: address,
-    ...(fetched ? { fetch: address } : { entry: firstWord(stream) }),
-  })
+  return t.refuse({ code: stream.status, why: stream.why, stream, ...whereFailed(stream, events.F_STE_FETCH) })
+}
+
+/** The fetch that failed, or the entry that is bad. */
+function whereFailed(entry: Stream | Context, fetchEvent: number): Partial<Refusal> {
+  const { address, status } = entry
+  if (status === fetchEvent) return { fetch: address, entryAddress: address }
+  return address < 0 ? {} : { entryAddress: address, entry: firstWord(entry) }
 }
 
 /** The SubstreamID, or that there is none, does not go with the STE (5.2 S1CDMax, S1DSS). */
@@ -42,14 +41,12 @@ export function refuseSubstream(t: Translator, stream: Stream, code: number): nu
 
 /** No CD, or a bad one. */
 export function refuseContext(t: Translator, stream: Stream, context: Context): number {
-  const { status, why, address, ipa } = context
+  const { status, why, ipa } = context
   if (status === LOOKUP_STAGE2) {
     const [hi, lo] = [Math.floor(ipa / 4294967296), ipa]
     return refuseStage2(t, stream, context, events.CLASS_CD, hi, lo | 0, false)
   }
-  if (status === events.F_CD_FETCH) return t.refuse({ code: status, why, stream, fetch: address, entryAddress: address })
-  const entry = status === events.C_BAD_CD ? { entryAddress: address, entry: firstWord(context) } : {}
-  return t.refuse({ code: status, why, stream, ...entry })
+  return t.refuse({ code: status, why, stream, ...whereFailed(context, events.F_CD_FETCH) })
 }
 
 /** F_ADDR_SIZE of an address that no stage 1 translates: always terminated and recorded (3.4, 3.12). */
