@@ -74,7 +74,7 @@ describe('an SMMUv3 machine as a graph', () => {
     expect(space.ranges.map(({ rights }) => rights & (UR | UW))).toEqual([UR | UW, UR, UR | UW])
     expect(space).toMatchObject({ leafCount: 5, mappedBytes: 0x20_4000n, complete: true })
     expect(graph.findings).toEqual([])
-    expect(graph.rest).toEqual(['15 entries: not valid (StreamIDs 0x0–0xf)'])
+    expect(graph.rest).toEqual([])
   })
 
   it('finds every device and CD, in every form of the tables', () => {
@@ -235,6 +235,7 @@ describe('an SMMUv3 machine as a graph', () => {
     expect(graph.findings).toEqual([])
     const [stage2, stage1] = graph.spaces
     expect(stage2).toMatchObject({ stage: 2, over: null })
+    expect(stage1).toMatchObject({ role: 'unknown', label: "guest's SubstreamID 70 of 0x1" })
     expect(stage1).toMatchObject({ stage: 1, over: stage2!.id, root: BigInt(guest(s1.root)) })
     expect(stage1!.ranges).toMatchObject([{ start: 0x5000n, end: 0x6000n, output: 0x123000n }])
     expect(graph.pasidTables[0]!.entries.map(({ pasid }) => pasid)).toEqual([70])
@@ -261,7 +262,7 @@ describe('an SMMUv3 machine as a graph', () => {
       { id: 7, state: 'bypass' },
       { id: 9, state: 'bad', note: expect.stringMatching(/^C_BAD_STE: .*S1CDMax/) },
     ])
-    expect(few.rest).toEqual(['198 entries: abort (StreamIDs 0x0–0xc7)', '56 entries: not valid (StreamIDs 0xc8–0xff)'])
+    expect(few.rest).toEqual(['198 entries: abort (StreamIDs 0x0–0xc7)'])
     for (let sid = 0; sid < 200; sid++) machine.ste(sid, { V: 1, Config: 0b100, SHCFG: 1 })
     const many = inspectSmmuV3(machine.source({ devices: new Map([[3, { name: 'nic' }]]) }))
     expect(many.devices).toMatchObject([{ id: 3, name: 'nic', state: 'bypass' }])
@@ -460,7 +461,7 @@ describe('hostile tables', () => {
         const graph = inspectSmmuV3(machine.source(undefined, small()))
         expect(graph.devices.length).toBeLessThan(600)
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     )
   })
 })

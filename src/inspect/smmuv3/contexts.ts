@@ -153,25 +153,22 @@ export class ContextTables {
     for (const half of halves) {
       const space = stage1Space(cd, 0, ste, 0, features, half, under?.space ?? null)
       if (space === null) return bad(noStage1(cd, 0, ste, 0, features, half) ?? 'no space')
-      ids.push(this.#spaces.add(space, spaceUse(pasid, cd, owner), under?.id ?? null))
+      ids.push(this.#spaces.add(space, spaceUse(pasid, cd, owner, under !== null), under?.id ?? null))
     }
     const node = { pasid, state: 'valid' as const, space: ids[0]!, note: null, entry }
     return ids.length === 2 ? { ...node, upper: ids[1]! } : node
   }
 }
 
-function spaceUse(pasid: number, cd: Int32Array, { user, domain }: Owner): SpaceUse {
+/** @param nested stage 1 is a guest's own: which of its spaces are processes cannot be told. */
+function spaceUse(pasid: number, cd: Int32Array, { user, domain }: Owner, nested: boolean): SpaceUse {
   const tag = `ASID ${getNumber(cd, CD.fields.ASID)}`
+  const of = (what: string) => (domain === null ? { what: `${what} of`, user } : { what: `${what} of ${domain}`, user: null })
+  if (nested) return { stage: 1, role: 'unknown', ...of(pasid === 0 ? "guest's stage 1" : `guest's SubstreamID ${pasid}`), tag }
   if (pasid === 0)
-    return {
-      stage: 1,
-      role: 'io_pgtable',
-      ...(domain === null ? { what: 'DMA domain of', user } : { what: domain, user: null }),
-      tag,
-    }
+    return { stage: 1, role: 'io_pgtable', ...(domain === null ? of('DMA domain') : { what: domain, user: null }), tag }
   // A CD that shares the CPU's ASIDs is a process; one that does not may be either (Linux ≥ 6.9 gives processes ASIDs of their own).
-  const role = getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown'
-  return { stage: 1, role, what: `SubstreamID ${pasid} of`, user, tag }
+  return { stage: 1, role: getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown', ...of(`SubstreamID ${pasid}`), tag }
 }
 
 /** What traffic without SubstreamID does (5.2 S1DSS), in words. */

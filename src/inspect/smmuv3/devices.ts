@@ -65,7 +65,9 @@ export function readDevices(context: DeviceContext, table: StreamTable): { devic
         chosen.push({ sid, address, words: words.slice(index, index + STE_WORDS) })
         return
       }
-      count(kinds, kindOf(words, index, features, sid), { sid, address, index }, words)
+      // An entry that is not valid is an unused one.
+      if (getNumber(words, STE.fields.V, index) === 1)
+        count(kinds, kindOf(words, index, features, sid), { sid, address, index }, words)
     },
     findings,
   )
@@ -113,7 +115,7 @@ export function devicesWithoutTranslation(names: Names | undefined, aborts: bool
     .sort((a, b) => a.id - b.id)
 }
 
-/** What an STE without a name counts as. */
+/** What a valid STE without a name counts as. */
 function kindOf(
   words: Int32Array,
   index: number,
@@ -121,7 +123,6 @@ function kindOf(
   sid: number,
 ): { text: string; key: string; listed: boolean } {
   const plain = (text: string, listed = false) => ({ text, key: text, listed })
-  if (getNumber(words, STE.fields.V, index) === 0) return plain('not valid')
   const broken = checkSte(words, index, features)
   if (broken !== null) return plain(`bad, ${broken.rule}`, true)
   const config = getNumber(words, STE.fields.Config, index)
@@ -150,7 +151,7 @@ function count(
   }
   kind.count++
   kind.lastSid = at.sid
-  // What aborts or is not valid is only ever counted; of bypass, few are listed and many are counted.
+  // What aborts is only ever counted; of bypass, few are listed and many are counted.
   if (kind.candidates.length < ALIKE && (kind.listed || kind.text === 'bypass'))
     kind.candidates.push({ sid: at.sid, address: at.address, words: words.slice(at.index, at.index + STE_WORDS) })
 }
