@@ -100,6 +100,8 @@ describe('side.json', () => {
       /\.value: expected a number from 0 to 2\^64/,
     ],
     [{ registers: 'none' }, /at \$\.registers: /],
+    [{ iommu: undefined }, /side\.json at \$\.iommu: is missing/],
+    [{ expected: [{ devid: 1, pa: 1 }] }, /at \$\.expected\[0\]\.iova: is missing/],
     [{ iommu: 3 }, /at \$\.iommu: expected the kind of IOMMU/],
     [{ expected: [{ devid: 1, iova: 1, pa: 1, pasid: 2 ** 20 }] }, /at \$\.expected\[0\]\.pasid: expected a PASID below 2\^20/],
     [{ guest_dma: [{ devid: 1, iova: 1, pa: 1, access: 'q' }] }, /at \$\.guest_dma\[0\]\.access: expected 'r', 'w'/],

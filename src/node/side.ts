@@ -147,5 +147,5 @@ export function parseSide(file: string, text: string): CaptureSide {
   if (parsed.success) return parsed.output
   const issue = parsed.issues[0]
   const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
-  throw new InputError(file, `$${path}`, issue.message)
+  throw new InputError(file, `$${path}`, issue.input === undefined ? 'is missing' : issue.message)
 }
