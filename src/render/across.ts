@@ -34,7 +34,8 @@ export interface Across {
   readonly width: number
 }
 
-const MIN_WIDTH = 660
+/** No drawing is narrower: title, legend and notes need room. */
+export const MIN_WIDTH = 660
 
 export function across(view: Overview, placed: Placed, sizes: Sizes): Across {
   const device = MARGIN + most(view.devices, (each) => textWidth(each.idText, sizes.smallMono)) + APART

@@ -1,6 +1,6 @@
 /** The picture as shapes: the layout's rows in pixels, the columns' places across, and what is written there. */
 import type { MachineGraph } from '../inspect/graph.ts'
-import { type Across, APART, across, PAD, type SpaceColumn } from './across.ts'
+import { type Across, APART, across, MIN_WIDTH, PAD, type SpaceColumn } from './across.ts'
 import { describeMachine } from './description.ts'
 import { type Drawing, label, type Shape } from './drawing.ts'
 import { textWidth } from './font.ts'
@@ -9,7 +9,7 @@ import { legend } from './legend.ts'
 import { type BlockView, type DeviceView, type Overview, overview, type RowView, type SpaceView } from './overview.ts'
 import { type Colour, EDGE, FAINT, INK, PAPER, RED, SLATE, WIRE } from './palette.ts'
 import { BODY_TOP, bodyHeight, LEGEND_GAP, MARGIN, NOTE_LINE, roomySizes, type Sizes, sans, tightSizes } from './sizes.ts'
-import { pasidTablesHeading } from './words.ts'
+import { pasidTablesHeading, wrap } from './words.ts'
 
 /** Up to this height the drawing is roomy. */
 const ROOMY = 640
@@ -26,8 +26,10 @@ export function draw(graph: MachineGraph): Drawing {
     const placed = place(view, roomy.metrics)
     if (placed.height <= ROOMY) return new Page(graph, view, placed, roomy).draw()
     const tight = tightSizes(detailed)
+    const lines = view.notes.flatMap((note) => noteLines(note.text, MIN_WIDTH - 2 * MARGIN))
+    const room = bodyHeight(lines.length)
     const closer = place(view, tight.metrics)
-    if (closer.height <= bodyHeight(view.notes.length)) return new Page(graph, view, closer, tight).draw()
+    if (closer.height <= room) return new Page(graph, view, closer, tight).draw()
   }
 }
 
@@ -385,11 +387,22 @@ class Page {
     const room = this.#x.width - 2 * MARGIN
     for (const note of this.#view.notes) {
       const ink = note.severity === 'error' ? RED.line : note.severity === 'note' ? FAINT : INK
-      this.#around.push(...label(note.text, sans(12, note.severity === 'error'), ink, { x: MARGIN, middle: y, room }))
-      y += NOTE_LINE
+      noteLines(note.text, room).forEach((line, at) => {
+        const indent = at === 0 ? 0 : NOTE_INDENT
+        this.#around.push(...label(line, NOTE_FONT, ink, { x: MARGIN + indent, middle: y, room: room - indent }))
+        y += NOTE_LINE
+      })
     }
     return y
   }
+}
+
+const NOTE_FONT = sans(12)
+/** Of the lines of a note but the first. */
+const NOTE_INDENT = 14
+
+function noteLines(text: string, room: number): string[] {
+  return wrap(text, (line) => textWidth(line, NOTE_FONT) <= room - NOTE_INDENT)
 }
 
 /** What is drawn later passes over: straight lines stay whole, so that none looks dashed behind many lanes. */

@@ -103,7 +103,7 @@ export interface MachineJson {
     /** Id of the stage 2 that it runs over. */
     readonly over: string | null
     readonly ranges: readonly RangeJson[]
-    /** Ranges that this document leaves out, because it has a million already. */
+    /** Ranges of this space that the document leaves out, because it has a million already. */
     readonly rangesLeftOut: number
   }[]
   readonly findings: readonly { readonly severity: 'error' | 'warning' | 'note'; readonly place: string; readonly text: string }[]
@@ -136,10 +136,10 @@ function textOrNull(value: string | null): string | null {
   return value === null ? null : text(value)
 }
 
-/** A machine as plain data, ready for JSON. */
-export function machineJson(graph: MachineGraph): MachineJson {
+/** A machine as plain data, ready for JSON. With more ranges than `maxRanges` in all, the rest is counted only. */
+export function machineJson(graph: MachineGraph, maxRanges = MAX_RANGES): MachineJson {
   const { words, deviceTable } = graph
-  let rangesLeft = MAX_RANGES
+  let rangesLeft = maxRanges
   return {
     format: 'iomm-machine',
     version: 1,

@@ -54,7 +54,7 @@ describe('place', () => {
       fc.property(anyMachine, (graph) => {
         expect(place(overview(graph, TERMINAL), metrics).left.lanes).toBeLessThanOrEqual(4)
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     )
   })
 
@@ -72,7 +72,7 @@ describe('place', () => {
         blocks.sort((a, b) => a.top - b.top)
         for (let at = 1; at < blocks.length; at++) expect(blocks[at]!.top).toBeGreaterThan(blocks[at - 1]!.end)
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     )
   })
 })

@@ -58,8 +58,10 @@ function items(view: Overview): Item[] {
       text: 'device to its PASID table',
       sign: (x, y) => [...line(WIRE)(x, y).map((shape) => shape), { kind: 'arrow', x: x + SIGN, y, fill: WIRE }],
     })
-  const slate = spaces.find((space) => space.colour === SLATE && !space.isPrivate)
-  if (slate !== undefined) out.push({ text: 'address space that nothing shares', sign: swatch(slate) })
+  const slate = spaces.filter((space) => space.colour === SLATE && !space.isPrivate)
+  const domains = slate.every((space) => space.name === 'io_pgtable')
+  if (slate.length > 0)
+    out.push({ text: domains ? "a domain's own page table" : 'address space that nothing shares', sign: swatch(slate[0]!) })
   const hued = spaces.filter((space) => space.colour !== SLATE)
   const shared = hued.find((space) => space.uses > 1 || space.under)
   if (shared !== undefined) out.push({ text: 'shared: lines of one colour meet in one space', sign: meeting(shared.colour.line) })

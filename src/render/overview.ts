@@ -15,10 +15,8 @@ export interface SpaceView {
   readonly about: string
   readonly root: string
   readonly maps: string
-  /** `ASID 3`. */
-  readonly tags: string
   readonly colour: Colour
-  /** Of the role's own making: no process behind it. */
+  /** No process behind it, and no domain either. */
   readonly isPrivate: boolean
   /** How many table entries and devices of the whole machine lead here. */
   readonly uses: number
@@ -292,7 +290,6 @@ function addSpace(spaces: Map<string, SpaceView>, id: string, index: Index, owne
     about: ownerAt > 0 && ownerAt + owner.length + 4 === about.length ? about.slice(0, ownerAt) : about,
     root: node.root === null ? '' : hex(node.root),
     maps: instead || spaceMaps(node),
-    tags: node.tags.map((tag) => clean(tag, 20)).join(', '),
     colour: SLATE,
     isPrivate: node.role === 'private',
     uses: index.uses.get(id) ?? 0,
@@ -303,13 +300,13 @@ function addSpace(spaces: Map<string, SpaceView>, id: string, index: Index, owne
 }
 
 /**
- * Gives out the colours. What is shared comes first, since a colour twice would tell a lie there; then, while colours last, processes and
- * private spaces. A domain's own page table that nothing shares stays slate.
+ * Gives out the colours. What is shared comes first, since a colour twice would tell a lie there; then, while colours last, all that
+ * is no domain's own. A domain's own page table that nothing shares stays slate.
  */
 function paintSpaces(spaces: ReadonlyMap<string, SpaceView>): Map<string, SpaceView> {
   const all = [...spaces.values()]
   const shared = all.filter((space) => space.uses > 1 || space.under)
-  const own = all.filter((space) => !shared.includes(space) && /^io_mm/.test(space.name))
+  const own = all.filter((space) => !shared.includes(space) && space.name !== 'io_pgtable')
   const coloured =
     shared.length + own.length <= HUES.length ? all.filter((space) => shared.includes(space) || own.includes(space)) : shared
   const colours = new Map(coloured.map((space, at) => [space.id, HUES[at % HUES.length]!]))

@@ -6,6 +6,7 @@ import { type Metrics, type Net, type Placed, place } from './layout.ts'
 import { type Overview, overview, type SpaceView, TERMINAL } from './overview.ts'
 import { RED, type Style } from './palette.ts'
 import { manualNames, type Sheet, sheet } from './sheet.ts'
+import { wrap } from './words.ts'
 
 export interface PictureOptions {
   /** Colours for terminals (ANSI, 256 colours). Default: none. */
@@ -244,8 +245,13 @@ class Picture {
   #notes(): void {
     let y = this.#view.devices.length === 0 ? 2 : TOP + this.#placed.height + 2
     if (this.#view.devices.length === 0) this.#text(0, y++, 'No device has an entry: there is nothing to draw.')
-    for (const note of this.#view.notes)
-      this.#text(0, y++, note.text, note.severity === 'error' ? WRONG : note.severity === 'note' ? FAINT : {})
+    for (const note of this.#view.notes) {
+      const style = note.severity === 'error' ? WRONG : note.severity === 'note' ? FAINT : {}
+      const fits = (line: string) => columns(this.#sheet.say(line)) <= this.#sheet.width - 2
+      wrap(note.text, fits).forEach((line, at) => {
+        this.#text(at === 0 ? 0 : 2, y++, line, style)
+      })
+    }
   }
 }
 

@@ -125,7 +125,7 @@ describe('the listing', () => {
     expect(all).not.toContain('-v lists all')
     expect(all.match(/→ CD table at/g)).toHaveLength(1000)
     expect(all).toContain('mm 9999')
-    expect(performance.now() - start).toBeLessThan(10_000)
+    expect(performance.now() - start).toBeLessThan(20_000)
   })
 
   it('shows recorded events and registers', () => {
@@ -165,7 +165,7 @@ describe('the listing', () => {
         expect(renderText(graph, { verbose })).not.toMatch(/[^\P{Cc}\n]|[\p{Cf}\p{Cs}]/u)
         expect(renderText(graph, { verbose, ascii: true })).toMatch(/^[ -~\n]*$/)
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     )
   })
 })

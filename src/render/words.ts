@@ -13,7 +13,7 @@ export function grouped(number: number | bigint): string {
   return number.toString().replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
-/** A size for people, to three digits: `4 KiB`, `1.5 MiB`. Exact ones stay exact. */
+/** A size for people: `4 KiB` where that is exact and short, else three digits: `1.50 MiB`. */
 export function about(bytes: bigint): string {
   const exact = size(bytes)
   if (exact.length <= 8) return exact
@@ -24,7 +24,7 @@ export function about(bytes: bigint): string {
     value /= 1024
     unit++
   }
-  return `${value >= 100 ? Math.round(value) : Number(value.toPrecision(2 + Number(value >= 10)))} ${units[unit]}`
+  return `${value >= 100 ? Math.round(value) : value.toPrecision(3)} ${units[unit]}`
 }
 
 /** What kind of space it is: `io_pgtable`, `io_mm → mm X`, `io_mm → private`, `page table`. */
@@ -60,4 +60,15 @@ export function deviceSays(device: DeviceNode): string {
 /** `CD tables, by SubstreamID`. */
 export function pasidTablesHeading(words: MachineGraph['words']): string {
   return `${words.pasidTable}s, by ${words.pasid}`
+}
+
+/** Text in lines that a test accepts; a word that is too long for a line gets one of its own. */
+export function wrap(text: string, fits: (line: string) => boolean): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const longer = lines.length === 0 ? word : `${lines.at(-1)} ${word}`
+    if (lines.length > 0 && fits(longer)) lines[lines.length - 1] = longer
+    else lines.push(word)
+  }
+  return lines
 }
