@@ -276,15 +276,14 @@ export class Requester {
   /** An ordinary transaction, which the IOMMU translates, and may hold (stall). Null: try again. */
   *#direct(request: DmaRequest, iova: bigint, stale: StaleHit[], use: (pa: bigint) => boolean): Op<PieceEnd | null> {
     const { model } = this.#around
-    const outcome = model.translate(this.#transaction(request, iova))
+    const transaction = this.#transaction(request, iova)
+    const outcome = model.translate(transaction)
     if (outcome.ok) {
       this.#compare(request, iova, outcome.pa, outcome.cached ? 'iotlb' : 'config', -1, stale)
       return this.#reach(outcome.pa, use)
     }
-    if (outcome.response !== 'stalled' || outcome.stallTag === undefined) {
-      this.#compareRefusal(request, iova, stale)
-      return { refused: faultText(outcome), fault: outcome }
-    }
+    this.#compareRefusal(request, transaction, outcome, stale)
+    if (outcome.response !== 'stalled' || outcome.stallTag === undefined) return { refused: faultText(outcome), fault: outcome }
     const tag = outcome.stallTag
     this.#around.counts.stalls++
     this.#say(() => `stalls at ${hex(iova)}${pasidText(request.pasid)}: ${outcome.name}, tag ${tag}`)
@@ -309,7 +308,8 @@ export class Requester {
       if (outcome.ok) return this.#reach(outcome.pa, use)
       return { refused: `${faultText(outcome)} (a translated transaction)`, fault: outcome }
     }
-    const answer = model.translate({ ...this.#transaction(request, iova), kind: 'ats-request' })
+    const asked: Transaction = { ...this.#transaction(request, iova), kind: 'ats-request' }
+    const answer = model.translate(asked)
     if (answer.ok && answer.rights !== 0) {
       const mask = (1n << BigInt(answer.sizeLog2)) - 1n
       this.#say(() => `asks for a translation of ${hex(iova)}${pasidText(pasid)}: ${hex(answer.pa)}`)
@@ -324,18 +324,16 @@ export class Requester {
       })
       if ((answer.rights & need) !== 0) return null
     }
+    this.#compareRefusal(request, asked, answer, stale)
     if (!answer.ok && answer.response !== 'no-access') {
       this.#say(() => `asks for a translation of ${hex(iova)}${pasidText(pasid)}: ${answer.response}`)
-      this.#compareRefusal(request, iova, stale)
       return { refused: faultText(answer), fault: answer }
     }
     this.#say(() => `asks for a translation of ${hex(iova)}${pasidText(pasid)}: no access to ${request.access}`)
     const fault = answer.ok ? null : answer
     // What a device does without PASID uses memory that its driver mapped beforehand: there is nobody to ask for a page.
-    if (!this.capabilities.pri || pasid === null) {
-      this.#compareRefusal(request, iova, stale)
+    if (!this.capabilities.pri || pasid === null)
       return { refused: pasid === null ? 'no access' : 'no access, and the device has no page requests', fault }
-    }
     if (this.requestsOff) return { refused: 'page requests are off since a failure response', fault }
     const group = this.requestPage({ pasid, address: iova, access: request.access, privileged })
     const waiting = this.#groups.get(group)!
@@ -359,12 +357,17 @@ export class Requester {
     this.#stale({ cache, device: this, pasid: request.pasid, iova, reached: pa, tables, freed }, stale)
   }
 
-  /** A refusal that the tables no longer give: a cache kept the old state. */
-  #compareRefusal(request: DmaRequest, iova: bigint, stale: StaleHit[]): void {
+  /** A refusal that the tables no longer give, or give for another reason: a cache kept the old state. */
+  #compareRefusal(request: DmaRequest, transaction: Transaction, outcome: Outcome, stale: StaleHit[]): void {
     if (!this.#around.checkStale || this.#around.racing()) return
-    const tables = this.#around.model.explain(this.#transaction(request, iova)).outcome
-    if (!tables.ok) return
-    this.#stale({ cache: 'config', device: this, pasid: request.pasid, iova, reached: null, tables, freed: false }, stale)
+    const tables = this.#around.model.explain(transaction).outcome
+    const need = neededRight(request.access, request.privileged ?? false)
+    const same = tables.ok
+      ? outcome.ok && (tables.rights & need) === (outcome.rights & need)
+      : !outcome.ok && tables.code === outcome.code
+    if (same) return
+    const { pasid } = request
+    this.#stale({ cache: 'config', device: this, pasid, iova: transaction.iova, reached: null, tables, freed: false }, stale)
   }
 
   #stale(hit: StaleHit, stale: StaleHit[]): void {

@@ -119,13 +119,15 @@ export const EXPECT_FOR: Partial<Record<ExpectKey, readonly string[]>> = {
   sharedWith: ['dma', 'cpu'],
   notSharedWith: ['dma', 'cpu'],
   buffer: ['dma'],
-  response: ['dma', 'request'],
   stale: ['dma', 'interleave'],
   bytes: ['unmap'],
   bonds: ['check'],
   domain: ['check'],
   alive: ['check'],
 }
+
+/** What the whole machine did: of steps that run at the same time, only the interleaving as a whole can expect it. */
+export const OF_THE_MACHINE: readonly ExpectKey[] = ['events', 'pageRequests', 'stalls', 'invalidations']
 
 /** An expectation: a word, or a mapping. */
 export function expectation(words: Vocabulary): Shape<Expectation> {

@@ -125,6 +125,16 @@ describe('a scenario that is wrong', () => {
       `${BASE}steps:\n  - exit: { process: X }\n    expect: { reads: 1 }`,
       "11:13: 'reads' cannot be expected of exit; it makes sense for dma, cpu",
     ],
+    [
+      'an expectation of one step that is of the whole machine',
+      `steps:\n  - interleave:\n      steps:\n        - { say: x, expect: { events: none } }`,
+      "4:29: 'events' cannot be expected of a step that runs beside others; expect it of the interleave",
+    ],
+    [
+      'a forgotten invalidation of one step of several',
+      `steps:\n  - interleave:\n      steps:\n        - { say: x, forget: [atc] }`,
+      "4:11: 'forget' cannot be said of a step that runs beside others; say it of the interleave",
+    ],
     ['an unknown IOMMU', 'iommu: three', "1:8: 'three' is not one of one, two"],
     ['an option of another IOMMU', 'iommu: { kind: two, pasidBits: 4 }', "1:21: iommu two has no key 'pasidBits'; allowed: kind"],
     [

@@ -1,5 +1,5 @@
 /** The steps of a scenario: what each action takes. */
-import { EXPECT_FOR, type Expectation, type ExpectKey, expectation } from './expect.ts'
+import { EXPECT_FOR, type Expectation, type ExpectKey, expectation, OF_THE_MACHINE } from './expect.ts'
 import { type Keys, needed, type ObjectRules, object, optional, type Read } from './object.ts'
 import type { Place } from './problem.ts'
 import {
@@ -245,7 +245,7 @@ const frame = (words: Vocabulary) => ({
 })
 
 /** Turns a mapping with one action key into a step. */
-function asStep<T extends Step>(from: Shape<{ place: Place }>, names: readonly string[]): Shape<T> {
+function asStep<T extends Step>(from: Shape<{ place: Place }>, names: readonly string[], together: boolean): Shape<T> {
   return {
     ...from,
     read(given, reader) {
@@ -260,9 +260,22 @@ function asStep<T extends Step>(from: Shape<{ place: Place }>, names: readonly s
         action,
         given: value[action],
       } as unknown as T
+      if (together && step.forget.length > 0) {
+        reader.problem(step.place, "'forget' cannot be said of a step that runs beside others", 'say it of the interleave')
+        return BAD
+      }
       if (step.expect === null) return step
       for (const key of Object.keys(step.expect) as (ExpectKey | 'place')[]) {
-        const fits = key === 'place' ? undefined : EXPECT_FOR[key]
+        if (key === 'place') continue
+        if (together && OF_THE_MACHINE.includes(key)) {
+          reader.problem(
+            step.expect.place,
+            `'${key}' cannot be expected of a step that runs beside others`,
+            'expect it of the interleave',
+          )
+          return BAD
+        }
+        const fits = EXPECT_FOR[key]
         if (fits === undefined || fits.includes(action)) continue
         reader.problem(step.expect.place, `'${key}' cannot be expected of ${action}`, `it makes sense for ${fits.join(', ')}`)
         return BAD
@@ -276,7 +289,7 @@ function asStep<T extends Step>(from: Shape<{ place: Place }>, names: readonly s
 export function steps(words: Vocabulary): Shape<Step[]> {
   const names = Object.keys(actions)
   const plain: Shape<PlainStep> = named('plainStep', 'a step', () =>
-    asStep<PlainStep>(object('step', { ...actions, ...frame(words) }, { exactlyOne: [names as ActionName[]] }), names),
+    asStep<PlainStep>(object('step', { ...actions, ...frame(words) }, { exactlyOne: [names as ActionName[]] }), names, true),
   )
   const interleave = object('interleave', {
     seed: optional(integer(0, 0xffffffff), 'Decides the order; by default 1.'),
@@ -302,6 +315,7 @@ export function steps(words: Vocabulary): Shape<Step[]> {
         { exactlyOne: [all as unknown as ('say' | 'interleave')[]] },
       ),
       all,
+      false,
     ),
   )
   return list(step, 0, MOST_STEPS)
