@@ -234,7 +234,7 @@ class Page {
     const w = Math.min(column.w, textWidth(text, small) + 2 * PAD)
     const h = Math.min(spaceHeight, 26)
     this.#shapes.push(
-      { kind: 'box', x: column.x, y: middle - h / 2, w, h, radius: 4, fill: colour.tint, stroke: colour.line, dashed: true },
+      { kind: 'box', x: column.x, y: middle - h / 2, w, h, radius: 4, fill: colour.tint, stroke: colour.line, dashed: false },
       ...label(text, small, colour.text, { x: column.x + PAD, middle, room: w - 2 * PAD }),
     )
   }
