@@ -23,7 +23,7 @@ import {
   SYNC_NONE,
 } from '../../format/smmuv3/commands.ts'
 import { CMDQ_CONS, GERROR, GERRORN } from '../../format/smmuv3/registers.ts'
-import type { Registers } from './registers.ts'
+import { fieldOf, type Registers } from './registers.ts'
 import { loadWords, storeWords } from './words.ts'
 
 /** Kinds of commands that the driver can be made to forget, to show what then goes wrong. */
@@ -121,11 +121,13 @@ export class CommandQueue {
   }
 
   #poll(): number {
-    const { RD } = this.#registers.fields(CMDQ_CONS)
+    const registers = this.#registers
+    // The error first: CONS is then at least as new, and says which command it was.
+    const failed = fieldOf(registers.read('GERROR') ^ registers.read('GERRORN'), GERROR.fields.CMDQ_ERR) !== 0
+    const cons = registers.read('CMDQ_CONS')
     const wrap = 2 ** (this.log2 + 1)
-    this.#consumed += (Number(RD) - (this.#consumed % wrap) + wrap) % wrap
-    const active = this.#registers.fields(GERROR).CMDQ_ERR ^ this.#registers.fields(GERRORN).CMDQ_ERR
-    if (active !== 0) this.#fail(this.#registers.fields(CMDQ_CONS).ERR)
+    this.#consumed += (fieldOf(cons, CMDQ_CONS.fields.RD) - (this.#consumed % wrap) + wrap) % wrap
+    if (failed) this.#fail(fieldOf(cons, CMDQ_CONS.fields.ERR))
     return this.#consumed
   }
 
@@ -146,7 +148,7 @@ export class CommandQueue {
     } else if (code === CERROR_ABT) {
       throw new IommError('Hardware', `the SMMU cannot read its command queue at 0x${at.toString(16)}; is that memory?`)
     }
-    this.#registers.write('GERRORN', this.#registers.read('GERRORN') ^ 1)
+    this.#registers.write('GERRORN', this.#registers.read('GERRORN') ^ (1 << GERRORN.fields.CMDQ_ERR.lsb))
   }
 }
 

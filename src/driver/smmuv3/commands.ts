@@ -13,6 +13,7 @@ import {
   CMD_CFGI_STE_RANGE,
   CMD_PRI_RESP,
   CMD_RESUME,
+  CMD_STALL_TERM,
   CMD_TLBI_EL2_ALL,
   CMD_TLBI_NH_ALL,
   CMD_TLBI_NH_ASID,
@@ -26,6 +27,7 @@ import {
   PRI_RESP_SUCCESS,
   RANGE_ALL,
   RESUME,
+  STALL_TERM,
   TLBI_EL2_ALL,
   TLBI_NH_ALL,
   TLBI_NH_ASID,
@@ -105,3 +107,6 @@ export const pageResponse = (sid: number, pasid: number | null, group: number, c
 /** A stalled transaction: again for success, an abort for the rest. */
 export const resume = (sid: number, tag: number, code: ResponseCode) =>
   encode(RESUME, { opcode: CMD_RESUME, StreamID: sid, STAG: tag, Ac: code === 'success' ? 1 : 0, Ab: code === 'success' ? 0 : 1 })
+
+/** All stalled transactions of a stream end with an abort. */
+export const stallTerminate = (sid: number) => encode(STALL_TERM, { opcode: CMD_STALL_TERM, StreamID: sid })

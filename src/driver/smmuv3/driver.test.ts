@@ -37,6 +37,11 @@ describe('devices', () => {
     expect(bench.steFields(0x123)).toMatchObject({ V: 1, Config: 0 })
     expect(bench.steFields(0x124)).toMatchObject({ V: 0 })
     expect(bench.ste(0x223)).toBe(C_BAD_STREAMID)
+    // The last of a leaf, and the last of all.
+    for (const last of [0x1ff, 0xffff]) {
+      bench.device(last)
+      expect(bench.steFields(last)).toMatchObject({ V: 1, Config: 0 })
+    }
     const linear = new Bench({}, { strtab: 'linear', streamIdBits: 10 })
     expect(linear.steFields(0x223)).toMatchObject({ V: 0 })
   })
@@ -135,6 +140,23 @@ describe('domains', () => {
     expect(bench.detach(domain, device).slice(-2)).toEqual(['ATC_INV StreamID=1 Size=52', 'SYNC'])
     expect(bench.steFields(1)).toMatchObject({ V: 1, Config: 0, S1ContextPtr: 0n })
   })
+  it('end what stalls when a device leaves, where anything can stall', () => {
+    for (const [STALL_MODEL, sent] of [
+      [0, ['STALL_TERM StreamID=1', 'SYNC']],
+      [1, []],
+    ] as const) {
+      const bench = new Bench({ IDR0: { STALL_MODEL } })
+      const device = bench.device(1, STALLS)
+      const domain = bench.domain('A', 'dma', device)
+      expect(bench.cd(1, null)).toMatchObject({ S: 1 - STALL_MODEL })
+      expect(
+        bench
+          .detach(domain, device)
+          .filter((command) => !command.startsWith('CFGI'))
+          .slice(2),
+      ).toEqual(sent)
+    }
+  })
   it('give everything back when freed', () => {
     const bench = new Bench()
     const device = bench.device(1)
@@ -162,6 +184,30 @@ describe('domains', () => {
     bench.detach(domain, stalls)
     bench.attach(domain, pcie)
     expect(bench.cd(2, null)).toMatchObject({ S: 0 })
+  })
+  it('give a PASID table back that became too small', () => {
+    const allocated = new Set<number>()
+    const bench = new Bench()
+    const { memory } = bench.smmu
+    const [allocate, free] = [memory.allocate.bind(memory), memory.free.bind(memory)]
+    memory.allocate = (bytes) => {
+      const pa = allocate(bytes)
+      allocated.add(pa)
+      return pa
+    }
+    memory.free = (pa, bytes) => {
+      expect(allocated.delete(pa)).toBe(true)
+      free(pa, bytes)
+    }
+    const devices = [4, 12, 20].map((pasidBits, id) => bench.device(id, { ...PCIE, pasidBits }))
+    const before = allocated.size
+    const domain = bench.domain('A', 'dma', ...devices)
+    const ioMm = bench.ioMm(9, process('X', 9))
+    bench.bound(domain, ioMm)
+    bench.smmu.sent(bench.driver.ioMmDetach(domain, ioMm))
+    for (const device of devices) bench.detach(domain, device)
+    bench.smmu.sent(bench.driver.domainFree(domain))
+    expect(allocated.size).toBe(before)
   })
   it('get a larger PASID table, hitlessly, when a device with wider PASIDs comes', () => {
     const bench = new Bench()

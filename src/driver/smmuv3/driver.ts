@@ -22,7 +22,7 @@ import { featuresFromIdr, type SmmuFeatures, STALL_FORCED, STALL_NEVER } from '.
 import { PRI_BYTES, PRI_WORDS } from '../../format/smmuv3/pri.ts'
 import { AddressSpaces } from './address-spaces.ts'
 import { CommandQueue } from './command-queue.ts'
-import { cfgiSte, pageResponse, resume } from './commands.ts'
+import { cfgiSte, pageResponse, resume, stallTerminate } from './commands.ts'
 import { Configuration } from './configuration.ts'
 import { abortSte, quietCd } from './entries.ts'
 import { FaultQueues } from './fault-queues.ts'
@@ -185,7 +185,7 @@ export class SmmuV3Driver implements IommuDriver {
     yield* this.#configuration.writeSte(state, this.#configuration.steFor(state, domain))
     state.domain = domain
     if (before !== null && before !== domain) {
-      yield* this.#invalidation.atc([state], null, null, null)
+      yield* this.#leave(state)
       before.devices.delete(state)
     }
   }
@@ -197,10 +197,18 @@ export class SmmuV3Driver implements IommuDriver {
   *#detach(domain: DomainState, state: DeviceState): Op<void> {
     if (state.domain !== domain) return
     yield* this.#configuration.writeSte(state, abortSte())
-    yield* this.#invalidation.atc([state], null, null, null)
+    yield* this.#leave(state)
     domain.devices.delete(state)
     state.domain = null
     state.guest = null
+  }
+
+  /** What a device still has of the domain that its STE has left: transactions that wait there, and its ATC. */
+  *#leave(state: DeviceState): Op<void> {
+    // 4.7.2: once the STE lets no further one in.
+    if (state.device.capabilities.stall && this.features.stallModel !== STALL_NEVER)
+      yield* this.commands.issueAndSync([stallTerminate(state.device.id)])
+    yield* this.#invalidation.atc([state], null, null, null)
   }
 
   pgtable(domain: DriverDomain): IoPgtable | null {

@@ -4,6 +4,11 @@ import { type Op, waitFor } from '../../base/op.ts'
 import type { Mmio } from '../../core/driver.ts'
 import { type Register, registerNamed } from '../../format/smmuv3/registers.ts'
 
+/** A field of a 32-bit register's value, for what is read often. */
+export function fieldOf(value: number, { msb, lsb }: { readonly msb: number; readonly lsb: number }): number {
+  return (value >>> lsb) % 2 ** (msb - lsb + 1)
+}
+
 export class Registers {
   readonly #mmio: Mmio
   readonly #known = new Map<string, Register>()

@@ -372,6 +372,20 @@ describe('faults that can be answered', () => {
     ])
     expect(device.dma(0x1234n, 1, 'write')).toBe(0x5000_0234n)
   })
+  it('end with an abort when the device leaves the domain while they wait', () => {
+    const system = new System()
+    const device = system.device(1, STALLS)
+    const domain = system.domain('A', 'dma', device)
+    const other = system.domain('B', 'dma')
+    for (const leave of [() => system.run(system.driver.detachDevice(domain, device)), () => system.attach(other, device)]) {
+      system.attach(domain, device)
+      device.messages.length = 0
+      device.dma(0x1000n)
+      expect(device.messages).toEqual([])
+      leave()
+      expect(device.messages).toMatchObject([{ kind: 'resume', action: 'abort' }])
+    }
+  })
   it('are page requests, answered with the PASID where the device needs it', () => {
     for (const responseNeedsPasid of [true, false]) {
       const system = new System()
