@@ -177,7 +177,7 @@ describe('races', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const { machine, processes, devices } = world()
       const ops = devices.map(({ name, core }) => ({ name, op: machine.iommu.bind(core, processes[0]!.mm) }))
-      const results = machine.interleave<unknown>(
+      const results = machine.interleave(
         [...ops, { name: 'again', op: machine.iommu.bind(devices[0]!.core, processes[0]!.mm) }],
         seed,
       )
