@@ -116,7 +116,6 @@ describe('the listing', () => {
 
   it('lists the first of many and says how many are left out; -v lists all', () => {
     const graph = huge()
-    const start = performance.now()
     const text = renderText(graph)
     expect(text.split('\n').length).toBeLessThan(2000)
     expect(text).toContain('… and 936 more devices (-v lists all)')
@@ -125,7 +124,6 @@ describe('the listing', () => {
     expect(all).not.toContain('-v lists all')
     expect(all.match(/→ CD table at/g)).toHaveLength(1000)
     expect(all).toContain('mm 9999')
-    expect(performance.now() - start).toBeLessThan(20_000)
   })
 
   it('shows recorded events and registers', () => {
