@@ -86,8 +86,9 @@ function cpu(choice: CpuChoice): CpuDescription {
 }
 
 /** OAS and the other fields of the identification registers that a scenario can choose. Arm IHI 0070, 6.3.1 to 6.3.6. */
-function idrOf(options: Options): IdrOptions {
+function idrOf(options: Options, streamBits: number): IdrOptions {
   return {
+    SIDSIZE: Math.max(16, streamBits),
     ...(options.pasidBits === undefined ? {} : { SSIDSIZE: options.pasidBits }),
     ...(options.asidBits === undefined ? {} : { ASID16: options.asidBits === '16' ? 1 : 0 }),
     ...(options.stall === undefined ? {} : { STALL_MODEL: { yes: 0, no: 1, forced: 2 }[options.stall] }),
@@ -100,9 +101,9 @@ function idrOf(options: Options): IdrOptions {
 const STREAM_TABLES = { linear: 'linear', 'two-level': '2lvl' } as const
 const CD_TABLES = { linear: 'linear', 'two-level-4K': '2lvl-4k', 'two-level-64K': '2lvl-64k' } as const
 
-function driverOptions(options: Options, wanted: Wanted): SmmuV3DriverOptions {
+function driverOptions(options: Options, streamBits: number): SmmuV3DriverOptions {
   return {
-    streamIdBits: Math.max(8, Math.ceil(Math.log2(wanted.largestDevice + 1))),
+    streamIdBits: streamBits,
     ...(options.stage === undefined ? {} : { domainStage: options.stage === '1' ? 1 : 2 }),
     ...(options.streamTable === undefined ? {} : { strtab: STREAM_TABLES[options.streamTable] }),
     ...(options.pasidTable === undefined ? {} : { cdtab: CD_TABLES[options.pasidTable] }),
@@ -165,14 +166,15 @@ function seen(words: Uint32Array): SeenCommand {
 function build(wanted: Wanted): Hardware {
   const options = wanted.options as Options
   const { iotlb, config } = options.caches ?? {}
+  const streamBits = Math.max(8, Math.ceil(Math.log2(wanted.largestDevice + 1)))
   const model = new SmmuV3(wanted.memory, {
-    idr: idrOf(options),
+    idr: idrOf(options, streamBits),
     caches: { ...(iotlb === undefined ? {} : { tlb: iotlb }), ...(config === undefined ? {} : { config }) },
     negativeCaching: true,
     // Commands take their turn like everything else that runs beside the OS side.
     deferred: true,
   })
-  const driver = new SmmuV3Driver(model, wanted.memory, driverOptions(options, wanted))
+  const driver = new SmmuV3Driver(model, wanted.memory, driverOptions(options, streamBits))
   const { watch } = wanted
   if (watch !== null) driver.commands.onCommand = (words, lost) => watch(seen(words), lost)
   return {
