@@ -5,12 +5,14 @@
 import { wordsFromU64 } from '../base/layout.ts'
 import { featuresFromIdr } from '../format/smmuv3/features.ts'
 import { type StreamTable, streamTable } from '../format/smmuv3/lookup.ts'
-import { CR0, CR2, GBPA } from '../format/smmuv3/registers.ts'
+import { CR0, CR2, GBPA, REGISTERS } from '../format/smmuv3/registers.ts'
+import { devicesWithoutTable, readDevices } from './devices.ts'
 import type { MachineGraph } from './graph.ts'
+import { RegisterFile } from './registers.ts'
 import { ContextTables } from './smmuv3/contexts.ts'
-import { devicesWithoutTranslation, readDevices } from './smmuv3/devices.ts'
+import { deviceTable } from './smmuv3/devices.ts'
 import { readEvents, readPageRequests } from './smmuv3/events.ts'
-import { RegisterFile, registerFindings } from './smmuv3/registers.ts'
+import { registerFindings } from './smmuv3/registers.ts'
 import { Findings, type MachineSource } from './source.ts'
 import { defaultBudget } from './space.ts'
 import { Spaces } from './spaces.ts'
@@ -26,7 +28,7 @@ const WORDS: MachineGraph['words'] = {
 /** Reads an SMMUv3 machine. */
 export function inspectSmmuV3(source: MachineSource): MachineGraph {
   const { memory, names, title } = source
-  const registers = new RegisterFile(source)
+  const registers = new RegisterFile(source, REGISTERS)
   const findings = new Findings()
   registerFindings(registers, findings)
   const features = featuresFromIdr((name) => registers.number(name), registers.field(CR2, 'E2H') === 1)
@@ -35,9 +37,13 @@ export function inspectSmmuV3(source: MachineSource): MachineGraph {
   const budget = source.budget ?? defaultBudget()
   const spaces = new Spaces(memory, names, budget, findings)
   const tables = new ContextTables(memory, features, spaces, budget, findings)
-  const context = { memory, features, names, spaces, tables, findings, budget }
-  const off = () => ({ devices: devicesWithoutTranslation(names, registers.field(GBPA, 'ABORT') === 1), rest: [] })
-  const { devices, rest } = enabled ? readDevices(context, table) : off()
+  const context = { memory, features, names, spaces, tables, findings }
+  // While translation is off, GBPA decides for all.
+  const off = () => ({
+    devices: devicesWithoutTable(names, registers.field(GBPA, 'ABORT') === 1 ? 'abort' : 'bypass', 'translation is off'),
+    rest: [],
+  })
+  const { devices, rest } = enabled ? readDevices(deviceTable(context, table), names, budget, findings) : off()
   const events = readEvents(memory, registers, names, findings)
   readPageRequests(memory, registers, names, findings)
   return {

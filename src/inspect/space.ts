@@ -2,8 +2,9 @@
 import { hex } from '../base/hex.ts'
 import type { WordMemory } from '../base/memory.ts'
 import { u64 } from '../base/u64.ts'
-import { baseOf, enumerate, type LeafVisitor } from '../format/pt/enumerate.ts'
-import { levelOf, type PtSpace, TOP_SIGN } from '../format/pt/format.ts'
+import { baseOf, enumerate, type LeafView, type LeafVisitor } from '../format/pt/enumerate.ts'
+import { LARGE_NONE, levelOf, type PtSpace, TOP_SIGN } from '../format/pt/format.ts'
+import { leafLog2 } from '../format/pt/walker.ts'
 import type { RangeView } from './graph.ts'
 
 /** What reading a machine may cost. Shared by all its spaces; hostile tables end it early, and the graph says so. */
@@ -70,6 +71,8 @@ class Collector implements LeafVisitor {
   /** Leaves in a row of one size, not yet in `#leaves`. */
   #alike = 0
   #log2 = 0
+  /** The last leaf that stands in several entries: where it begins. It counts once. */
+  #spread = -1
   readonly #seen = new Set<number>()
   #repeats = 0
 
@@ -85,7 +88,9 @@ class Collector implements LeafVisitor {
     else if (this.#repeats++ >= REPEATS) throw new Enough()
   }
 
-  leaf(input: number, output: number, log2: number, rights: number): void {
+  leaf(at: LeafView): void {
+    const { input, output, log2, rights } = at
+    const { format } = this.#space
     const bytes = 2 ** log2
     const follows = this.#end === input && this.#output + (input - this.#start) === output && input !== this.#seam
     if (!follows || this.#rights !== rights || this.#end === this.#start) {
@@ -96,12 +101,18 @@ class Collector implements LeafVisitor {
       this.#rights = rights
       this.#leaves = new Map()
     }
-    this.leafCount++
     this.mapped += bytes
     this.#end = input + bytes
-    if (log2 !== this.#log2) {
+    const whole = format.large === LARGE_NONE ? log2 : leafLog2(format, at.depth, at.hi, at.lo)
+    if (whole > log2) {
+      const begins = Math.floor(input / 2 ** whole) * 2 ** whole
+      if (begins === this.#spread && input !== this.#start) return
+      this.#spread = begins
+    }
+    this.leafCount++
+    if (whole !== this.#log2) {
       this.#countAlike()
-      this.#log2 = log2
+      this.#log2 = whole
     }
     this.#alike++
   }

@@ -2,7 +2,6 @@
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import type { PtSpace } from '../../format/pt/format.ts'
 import { Walker } from '../../format/pt/walker.ts'
 import { CD, CD_BYTES, CD_WORDS } from '../../format/smmuv3/cd.ts'
 import { checkCd } from '../../format/smmuv3/check.ts'
@@ -16,36 +15,17 @@ import type { PasidNode, PasidTableNode } from '../graph.ts'
 import { entryView, type Findings } from '../source.ts'
 import type { Budget } from '../space.ts'
 import type { Spaces, SpaceUse } from '../spaces.ts'
-import { Missing } from './stream.ts'
+import { Alike, Missing, type Owner, PasidTables, pasidSpaceUse, SHARE, type Under } from '../tables.ts'
 
 const CDS_PER_PAGE = 4096 / CD_BYTES
 const L1_PER_PAGE = 4096 / L1_BYTES
-/** No single CD table takes more than this part of the lookups that are left. */
-const SHARE = 4
-/** So many CDs of a table with the very same words, or refused by the same rule, are listed. */
-const ALIKE = 16
-
-/** The stage 2 under a nested stream. */
-export interface Under {
-  readonly id: string
-  readonly space: PtSpace
-}
-
-/** Whose table it is. */
-export interface Owner {
-  /** A device. */
-  readonly user: string
-  /** `domain A`, where it is known. */
-  readonly domain: string | null
-}
-
 export class ContextTables {
   readonly #memory: WordMemory
   readonly #features: SmmuFeatures
   readonly #spaces: Spaces
   readonly #budget: Budget
   readonly #findings: Findings
-  readonly #nodes = new Map<string, PasidTableNode>()
+  readonly #tables: PasidTables
 
   constructor(memory: WordMemory, features: SmmuFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
     this.#memory = memory
@@ -53,10 +33,11 @@ export class ContextTables {
     this.#spaces = spaces
     this.#budget = budget
     this.#findings = findings
+    this.#tables = new PasidTables(spaces)
   }
 
   nodes(): PasidTableNode[] {
-    return [...this.#nodes.values()]
+    return this.#tables.nodes()
   }
 
   /** The id of the CD table of this STE (16 words, a copy). */
@@ -69,25 +50,15 @@ export class ContextTables {
     // What decides how the same bytes are read: the shape, the stage 2, the regime, and what traffic without SubstreamID does.
     const world = streamWorld(ste, 0, features)
     const key = [base, split, log2, under?.id ?? '', world, withoutPasid].join('|')
-    const known = this.#nodes.get(key)
-    if (known !== undefined) {
-      for (const { space, upper } of known.entries) {
-        if (space !== null) this.#spaces.alsoUsedBy(space, owner.user)
-        if (upper !== undefined && upper !== null) this.#spaces.alsoUsedBy(upper, owner.user)
-      }
-      return known.id
-    }
-    const node: PasidTableNode = {
-      id: `cds${this.#nodes.size}`,
+    return this.#tables.add(key, owner, (id) => ({
+      id,
       address: BigInt(base),
       layout: split === 0 ? 'linear' : `2 levels, ${split === 6 ? 4 : 64} KiB leaves`,
       capacity: 2 ** log2,
       withoutPasid,
       entries: this.#entries(ste, log2, split, owner, under),
       label: owner.domain,
-    }
-    this.#nodes.set(key, node)
-    return node.id
+    }))
   }
 
   /** Every valid CD, by the lookup that the hardware model uses. */
@@ -127,7 +98,7 @@ export class ContextTables {
       pasid += step - (pasid % step)
       // An L1CD that is not valid is no fault of the table: no CDs there yet.
       const unused = split > 0 && found.l1Index >= 0 && getNumber(memory.words, L1CD.fields.V, found.l1Index) === 0
-      if (!unused) missing.add(`SubstreamIDs ${from}–${Math.min(pasid, 2 ** log2) - 1}`, found)
+      if (!unused) missing.add(`SubstreamIDs ${from}–${Math.min(pasid, 2 ** log2) - 1}`, found.address, found.why)
     }
     this.#budget.entries -= lookups
     missing.done()
@@ -160,15 +131,10 @@ export class ContextTables {
   }
 }
 
-/** @param nested stage 1 is a guest's own: which of its spaces are processes cannot be told. */
-function spaceUse(pasid: number, cd: Int32Array, { user, domain }: Owner, nested: boolean): SpaceUse {
-  const tag = `ASID ${getNumber(cd, CD.fields.ASID)}`
-  const of = (what: string) => (domain === null ? { what: `${what} of`, user } : { what: `${what} of ${domain}`, user: null })
-  if (nested) return { stage: 1, role: 'unknown', ...of(pasid === 0 ? "guest's stage 1" : `guest's SubstreamID ${pasid}`), tag }
-  if (pasid === 0)
-    return { stage: 1, role: 'io_pgtable', ...(domain === null ? of('DMA domain') : { what: domain, user: null }), tag }
+function spaceUse(pasid: number, cd: Int32Array, owner: Owner, nested: boolean): SpaceUse {
   // A CD that shares the CPU's ASIDs is a process; one that does not may be either (Linux ≥ 6.9 gives processes ASIDs of their own).
-  return { stage: 1, role: getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown', ...of(`SubstreamID ${pasid}`), tag }
+  const role = getNumber(cd, CD.fields.ASET) === 0 ? 'io_mm' : 'unknown'
+  return pasidSpaceUse({ pasid, pasidName: 'SubstreamID', role, tag: `ASID ${getNumber(cd, CD.fields.ASID)}`, nested }, owner)
 }
 
 /** What traffic without SubstreamID does (5.2 S1DSS), in words. */
@@ -176,18 +142,4 @@ function dssText(ste: Int32Array, log2: number): string {
   if (log2 === 0) return 'entry 0'
   const dss = getNumber(ste, STE.fields.S1DSS)
   return dss === S1DSS_SSID0 ? 'entry 0' : dss === S1DSS_BYPASS ? 'bypass' : 'abort'
-}
-
-/** Lets through the first few of each kind. */
-class Alike {
-  left = 0
-  readonly #counts = new Map<string, number>()
-
-  admit(kind: string): boolean {
-    const count = (this.#counts.get(kind) ?? 0) + 1
-    this.#counts.set(kind, count)
-    if (count <= ALIKE) return true
-    this.left++
-    return false
-  }
 }

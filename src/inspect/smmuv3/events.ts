@@ -7,23 +7,11 @@ import { EVENT_BYTES, EVENT_WORDS, eventName, eventOf } from '../../format/smmuv
 import { PRI, PRI_BYTES } from '../../format/smmuv3/pri.ts'
 import { EVENTQ_BASE, EVENTQ_CONS, EVENTQ_PROD, PRIQ_BASE, PRIQ_CONS, PRIQ_PROD } from '../../format/smmuv3/registers.ts'
 import type { EventView, Names } from '../graph.ts'
+import { type RecordRing, readRecords, reportPageRequests } from '../records.ts'
+import type { RegisterFile } from '../registers.ts'
 import { deviceName, type Findings } from '../source.ts'
-import type { RegisterFile } from './registers.ts'
 
-/** So many records are described, newest first. */
-const DESCRIBED = 256
-/** So many are counted. */
-const COUNTED = 1 << 16
-
-interface Queue {
-  readonly base: number
-  readonly log2Size: number
-  readonly prod: number
-  /** Entries between the consumer and the producer. */
-  readonly pending: number
-}
-
-function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout, entryBytes: number): Queue {
+function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout, entryBytes: number): RecordRing {
   const log2Size = Math.min(19, registers.field(base, 'LOG2SIZE'))
   // 6.3.29: the base is aligned to the queue's size, at least 32 bytes.
   const bytes = Math.max(32, 2 ** log2Size * entryBytes)
@@ -34,7 +22,8 @@ function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout
   return {
     base: address - (address % bytes),
     log2Size,
-    prod: produced,
+    entryBytes,
+    next: produced,
     // More than the queue holds: the indexes contradict each other.
     pending: Math.min(pending, 2 ** log2Size),
   }
@@ -47,27 +36,15 @@ export function readEvents(
   names: Names | undefined,
   findings: Findings,
 ): EventView[] {
-  const { base, log2Size, prod, pending } = queue(registers, EVENTQ_BASE, EVENTQ_PROD, EVENTQ_CONS, EVENT_BYTES)
-  const events: EventView[] = []
-  const counts = new Map<string, number>()
-  let total = 0
-  for (let back = 1; back <= Math.min(2 ** log2Size, COUNTED); back++) {
-    const address = base + ((prod - back) & (2 ** log2Size - 1)) * EVENT_BYTES
-    const at = memory.index(address)
-    // Never written: a queue page that the dump leaves out, or an entry that is still zero.
-    if (at < 0 || getBits(memory.words, 7, 0, at) === 0) break
-    total++
-    const name = eventName(getBits(memory.words, 7, 0, at))
-    counts.set(name, (counts.get(name) ?? 0) + 1)
-    if (events.length < DESCRIBED) events.push(eventView(memory.words, at, address, back <= pending, names))
+  const ring = queue(registers, EVENTQ_BASE, EVENTQ_PROD, EVENTQ_CONS, EVENT_BYTES)
+  const reader = {
+    name(words: Int32Array, at: number) {
+      const number = getBits(words, 7, 0, at)
+      return number === 0 ? null : eventName(number)
+    },
+    view: (words: Int32Array, at: number, address: number, pending: boolean) => eventView(words, at, address, pending, names),
   }
-  if (total > 0) {
-    const kinds = [...counts].map(([name, count]) => `${count} ${name}`).join(', ')
-    const read = Math.max(0, total - pending)
-    const which = pending === 0 ? 'all read by software' : `${Math.min(pending, total)} not read yet, ${read} read before`
-    findings.add(pending > 0 ? 'warning' : 'note', 'event queue', `holds ${kinds} (${which})`, 'events')
-  }
-  return events
+  return readRecords(memory, ring, 'event queue', reader, findings)
 }
 
 function eventView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
@@ -111,13 +88,8 @@ export function readPageRequests(
   names: Names | undefined,
   findings: Findings,
 ): void {
-  const { base, log2Size, prod, pending } = queue(registers, PRIQ_BASE, PRIQ_PROD, PRIQ_CONS, PRI_BYTES)
-  if (pending === 0) return
-  const at = memory.index(base + ((prod - pending) & (2 ** log2Size - 1)) * PRI_BYTES)
-  const get = (field: keyof typeof PRI.fields) => getField(memory.words, PRI.fields[field], at)
-  const first =
-    at < 0
-      ? 'the dump does not hold them'
-      : `the first: ${deviceName(names, Number(get('StreamID')))} for ${hex(get('Address'))}, group ${get('PRGIndex')}`
-  findings.add('warning', 'PRI queue', `${pending} page requests wait for software; ${first}`, 'pri')
+  const ring = queue(registers, PRIQ_BASE, PRIQ_PROD, PRIQ_CONS, PRI_BYTES)
+  const first = (get: (field: keyof typeof PRI.fields) => number | bigint) =>
+    `${deviceName(names, Number(get('StreamID')))} for ${hex(get('Address'))}, group ${get('PRGIndex')}`
+  reportPageRequests(memory, ring, 'PRI queue', PRI, findings, first)
 }

@@ -1,5 +1,5 @@
-/** The SMMU's registers as the graph shows them, and what is wrong in them. Arm IHI 0070, chapter 6. */
-import { describe, getField, type Layout, wordsFromU64 } from '../../base/layout.ts'
+/** What is wrong in the SMMU's registers. Arm IHI 0070, chapter 6. */
+import { describe, wordsFromU64 } from '../../base/layout.ts'
 import {
   CMDQ_CONS,
   CMDQ_PROD,
@@ -10,49 +10,9 @@ import {
   GERROR,
   PRIQ_CONS,
   PRIQ_PROD,
-  REGISTERS,
-  registerNamed,
 } from '../../format/smmuv3/registers.ts'
-import type { RegisterView } from '../graph.ts'
-import type { Findings, MachineSource } from '../source.ts'
-
-/** Registers by name, zero where the source does not know them. */
-export class RegisterFile {
-  readonly #source: MachineSource
-
-  constructor(source: MachineSource) {
-    this.#source = source
-  }
-
-  /** The value, and whether it is known. */
-  known(name: string): boolean {
-    const { offset, bytes } = registerNamed(name)
-    return this.#source.register(offset, bytes) !== null
-  }
-
-  value(name: string): bigint {
-    const { offset, bytes } = registerNamed(name)
-    return this.#source.register(offset, bytes) ?? 0n
-  }
-
-  number(name: string): number {
-    return Number(this.value(name))
-  }
-
-  /** One field, as a number. */
-  field<L extends Layout>(layout: L, field: keyof L['fields'] & string): number {
-    return Number(getField(wordsFromU64([this.value(layout.name)]), layout.fields[field]!))
-  }
-
-  views(): RegisterView[] {
-    const out: RegisterView[] = []
-    for (const { name, offset, bytes, layout } of REGISTERS) {
-      const value = this.#source.register(offset, bytes)
-      if (value !== null) out.push({ name, offset, value, fields: describe(layout, wordsFromU64([value])) })
-    }
-    return out
-  }
-}
+import type { RegisterFile } from '../registers.ts'
+import type { Findings } from '../source.ts'
 
 /** Errors that the registers report, and queues that are not empty. */
 export function registerFindings(registers: RegisterFile, findings: Findings): void {

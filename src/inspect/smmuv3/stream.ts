@@ -6,10 +6,12 @@ import { F_STE_FETCH } from '../../format/smmuv3/events.ts'
 import { featuresFromIdr, type SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { L1_BYTES } from '../../format/smmuv3/l1.ts'
 import { Found, findSte, LOOKUP_OK, type StreamTable, streamTable } from '../../format/smmuv3/lookup.ts'
+import { REGISTERS } from '../../format/smmuv3/registers.ts'
 import { STE, STE_BYTES } from '../../format/smmuv3/ste.ts'
+import { RegisterFile } from '../registers.ts'
 import type { Findings, MachineSource } from '../source.ts'
 import { defaultBudget } from '../space.ts'
-import { RegisterFile } from './registers.ts'
+import { Missing } from '../tables.ts'
 
 /** STEs, and first-level descriptors, per 4 KiB page of memory: what is skipped at once where a page is missing. */
 const STES_PER_PAGE = 4096 / STE_BYTES
@@ -47,7 +49,7 @@ export function eachSte(
     else if (first && status === F_STE_FETCH) sid += block * L1_PER_PAGE - (sid % (block * L1_PER_PAGE))
     else if (status === F_STE_FETCH) sid += Math.min(block, STES_PER_PAGE) - (sid % Math.min(block, STES_PER_PAGE))
     else sid += block - (sid % block)
-    if (status === F_STE_FETCH) missing.add(`StreamIDs ${hex(from)}–${hex(Math.min(sid, end) - 1)}`, found)
+    if (status === F_STE_FETCH) missing.add(`StreamIDs ${hex(from)}–${hex(Math.min(sid, end) - 1)}`, found.address, found.why)
     else if (found.l1Index >= 0 && memory.words[found.l1Index] !== 0 && from % block === 0)
       findings?.add('error', `L1STD at ${hex(found.at[1]!)}`, found.why, 'l1std')
   }
@@ -57,7 +59,7 @@ export function eachSte(
 
 /** Valid STEs by their Config. */
 export function countConfigs(source: MachineSource): ReadonlyMap<number, number> {
-  const registers = new RegisterFile(source)
+  const registers = new RegisterFile(source, REGISTERS)
   const features = featuresFromIdr((name) => registers.number(name))
   const base = wordsFromU64([registers.value('STRTAB_BASE')])
   const table = streamTable(base, registers.number('STRTAB_BASE_CFG'), features)
@@ -69,32 +71,4 @@ export function countConfigs(source: MachineSource): ReadonlyMap<number, number>
     counts.set(config, (counts.get(config) ?? 0) + 1)
   })
   return counts
-}
-
-/** Pages of a table where nothing answers: the first is described, the others are counted. */
-export class Missing {
-  readonly #table: string
-  readonly #findings: Findings | null
-  #count = 0
-
-  constructor(table: string, findings: Findings | null) {
-    this.#table = table
-    this.#findings = findings
-  }
-
-  add(what: string, found: Found): void {
-    this.#count++
-    if (this.#count === 1)
-      this.#findings?.add(
-        'error',
-        `${this.#table} at ${hex(found.address)}`,
-        `${what} cannot be read: ${found.why}`,
-        'missing table',
-      )
-  }
-
-  done(): void {
-    if (this.#count > 1)
-      this.#findings?.add('error', this.#table, `${this.#count - 1} more of its pages cannot be read`, 'missing table')
-  }
 }

@@ -1,0 +1,150 @@
+/** Every device or process context that memory holds, by the lookups that the hardware model uses. RISC-V IOMMU 1.0, "Data Structures". */
+import { hex } from '../../base/hex.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import type { PtSpace } from '../../format/pt/format.ts'
+import { Walker } from '../../format/pt/walker.ts'
+import { CONTEXT_RULES } from '../../format/riscv/check.ts'
+import { DC_FSC, modeOf } from '../../format/riscv/contexts.ts'
+import { leafIndexBits, type RiscvFeatures } from '../../format/riscv/features.ts'
+import { DirectoryWalk, findDc, findPc, GUEST_PAGE_FAULT, pdtBits, pdtLevels } from '../../format/riscv/lookup.ts'
+import {
+  CAUSE_DDT_CORRUPT,
+  CAUSE_DDT_INVALID,
+  CAUSE_DDT_LOAD,
+  CAUSE_PDT_CORRUPT,
+  CAUSE_PDT_INVALID,
+  CAUSE_PDT_LOAD,
+  CAUSES,
+} from '../../format/riscv/records.ts'
+import type { Findings } from '../source.ts'
+import { Missing } from '../tables.ts'
+
+/** A device directory. */
+export interface DeviceDirectory {
+  readonly root: number
+  /** 1 to 3. */
+  readonly levels: number
+}
+
+/** A directory as this loop sees it. */
+interface Directory {
+  /** `device directory`, `process directory of domain A`; `device_id`. */
+  readonly name: string
+  readonly idName: string
+  readonly levels: number
+  /** Bits of an id that index a leaf table, and of the whole id. */
+  readonly leafBits: number
+  readonly idBits: number
+  find(id: number): number
+  /** Entries at which the hardware could not look, and those that say that there is nothing. */
+  readonly unreadable: readonly number[]
+  readonly absent: number
+}
+
+/** Width of the device_ids that a directory takes. */
+export function deviceBits(features: RiscvFeatures, levels: number): number {
+  return Math.min(24, leafIndexBits(features) + 9 * (levels - 1))
+}
+
+/**
+ * Visits contexts with V = 1 in order of ids; `rule` is what a misconfigured one breaks, null for a good one.
+ * @returns whether all ids were looked up, and how many lookups that took.
+ */
+function eachContext(
+  directory: Directory,
+  walk: DirectoryWalk,
+  limit: number,
+  findings: Findings | null,
+  visit: (id: number, address: number, words: Int32Array, rule: string | null) => boolean,
+): { complete: boolean; lookups: number; next: number } {
+  const { levels, leafBits, idBits, idName } = directory
+  const missing = new Missing(directory.name, findings)
+  const end = 2 ** idBits
+  let lookups = 0
+  let id = 0
+  while (id < end) {
+    if (lookups++ >= limit) return { complete: false, lookups, next: id }
+    const status = directory.find(id)
+    const depth = levels - walk.reads
+    const address = walk.address[walk.reads - 1] ?? 0
+    if (depth === 0 && (status === 0 || walk.rule !== 0)) {
+      const more = visit(id, address, walk.words, status === 0 ? null : CONTEXT_RULES[walk.rule]!)
+      id++
+      if (!more) return { complete: false, lookups, next: id }
+      continue
+    }
+    // An entry covers all ids below it; where nothing answers, the rest of its page cannot be read either.
+    const from = id
+    const unreadable = directory.unreadable.includes(status)
+    const covers = depth === 0 ? 1 : 2 ** (leafBits + 9 * (depth - 1))
+    const step = unreadable ? (depth === 0 ? 2 ** leafBits : covers * 512) : covers
+    id += step - (id % step)
+    if (status === directory.absent) continue
+    const ids = `${idName}s ${hex(from)}–${hex(Math.min(id, end) - 1)}`
+    const why = `${CAUSES[status] ?? 'the second stage refuses its address'} (cause ${status})`
+    if (unreadable) missing.add(ids, address, why)
+    else findings?.add('error', `${directory.name}, entry at ${hex(address)}`, `${ids}: ${why}`, 'directory entry')
+  }
+  missing.done()
+  return { complete: true, lookups, next: id }
+}
+
+/** Visits device contexts with V = 1. */
+export function eachDeviceContext(
+  memory: WordMemory,
+  features: RiscvFeatures,
+  { root, levels }: DeviceDirectory,
+  limit: number,
+  findings: Findings | null,
+  visit: (device: number, address: number, words: Int32Array, rule: string | null) => void,
+): { complete: boolean; lookups: number } {
+  const walk = new DirectoryWalk()
+  const directory: Directory = {
+    name: 'device directory',
+    idName: 'device_id',
+    levels,
+    leafBits: leafIndexBits(features),
+    idBits: deviceBits(features, levels),
+    find: (id) => findDc(memory, features, root, levels, id, walk),
+    unreadable: [CAUSE_DDT_LOAD, CAUSE_DDT_CORRUPT],
+    absent: CAUSE_DDT_INVALID,
+  }
+  return eachContext(directory, walk, limit, findings, (id, address, words, rule) => {
+    visit(id, address, words, rule)
+    return true
+  })
+}
+
+/** Visits process contexts with V = 1 of a device context's directory, until `visit` says false. */
+export function eachProcessContext(
+  memory: WordMemory,
+  features: RiscvFeatures,
+  dc: Int32Array,
+  stage2: PtSpace | null,
+  name: string,
+  limit: number,
+  findings: Findings,
+  visit: (process: number, address: number, words: Int32Array, rule: string | null) => boolean,
+): { complete: boolean; lookups: number; next: number } {
+  const walk = new DirectoryWalk()
+  const walker = new Walker(memory, 2)
+  walker.rehearse = true
+  const mode = modeOf(dc[DC_FSC + 1]!)
+  const directory: Directory = {
+    name,
+    idName: 'process_id',
+    levels: pdtLevels(mode),
+    leafBits: 8,
+    idBits: pdtBits(mode),
+    find(id) {
+      walk.guest[0] = -1
+      const status = findPc(memory, features, dc, 0, stage2, walker, id, true, walk)
+      // The second stage refused before the entry was read: its guest physical address is what can be told.
+      if (walk.guest[0] !== -1) walk.address[walk.reads++] = walk.guest[0]!
+      return status
+    },
+    unreadable: [CAUSE_PDT_LOAD, CAUSE_PDT_CORRUPT, GUEST_PAGE_FAULT],
+    absent: CAUSE_PDT_INVALID,
+  }
+  return eachContext(directory, walk, limit, findings, visit)
+}

@@ -1,0 +1,124 @@
+/** What reading device tables and PASID tables has in common: whose they are, what is listed, what is missing. */
+import { hex } from '../base/hex.ts'
+import type { PtSpace } from '../format/pt/format.ts'
+import type { PasidTableNode } from './graph.ts'
+import type { Findings } from './source.ts'
+import type { Spaces, SpaceUse } from './spaces.ts'
+
+/** So many entries of a PASID table with the very same words, or refused by the same rule, are listed. */
+const ALIKE = 16
+
+/** No single PASID table takes more than this part of the lookups that are left. */
+export const SHARE = 4
+
+/** The stage 2 under a nested device. */
+export interface Under {
+  readonly id: string
+  readonly space: PtSpace
+}
+
+/** Whose table it is. */
+export interface Owner {
+  /** A device. */
+  readonly user: string
+  /** `domain A`, where it is known. */
+  readonly domain: string | null
+}
+
+/** `domain A`, whether it is called `A` or `domain A`. */
+export function domainLabel(domain: string): string {
+  return /domain/i.test(domain) ? domain : `domain ${domain}`
+}
+
+/** What is known of the space behind an entry of a PASID table. */
+export interface PasidSpace {
+  readonly pasid: number
+  /** The manual's word: `SubstreamID`. */
+  readonly pasidName: string
+  /** `io_mm` where the entry says that it is a process. */
+  readonly role: 'io_mm' | 'unknown'
+  /** `ASID 3`. */
+  readonly tag: string
+  /** Stage 1 is a guest's own: which of its spaces are processes cannot be told. */
+  readonly nested: boolean
+}
+
+/** How such a space is labelled until its name is known. */
+export function pasidSpaceUse({ pasid, pasidName, role, tag, nested }: PasidSpace, { user, domain }: Owner): SpaceUse {
+  const of = (what: string) => (domain === null ? { what: `${what} of`, user } : { what: `${what} of ${domain}`, user: null })
+  if (nested) return { stage: 1, role: 'unknown', ...of(pasid === 0 ? "guest's stage 1" : `guest's ${pasidName} ${pasid}`), tag }
+  if (pasid === 0)
+    return { stage: 1, role: 'io_pgtable', ...(domain === null ? of('DMA domain') : { what: domain, user: null }), tag }
+  return { stage: 1, role, ...of(`${pasidName} ${pasid}`), tag }
+}
+
+/** The PASID tables of a machine: each is read once, whichever devices lead to it. */
+export class PasidTables {
+  readonly #spaces: Spaces
+  readonly #nodes = new Map<string, PasidTableNode>()
+
+  constructor(spaces: Spaces) {
+    this.#spaces = spaces
+  }
+
+  nodes(): PasidTableNode[] {
+    return [...this.#nodes.values()]
+  }
+
+  /**
+   * The id of a table.
+   * @param key what decides how the same bytes are read.
+   * @param read reads it when it is met for the first time.
+   */
+  add(key: string, { user }: Owner, read: (id: string) => PasidTableNode): string {
+    const known = this.#nodes.get(key)
+    if (known === undefined) {
+      const node = read(`table${this.#nodes.size}`)
+      this.#nodes.set(key, node)
+      return node.id
+    }
+    for (const { space, upper } of known.entries) {
+      if (space !== null) this.#spaces.alsoUsedBy(space, user)
+      if (upper !== undefined && upper !== null) this.#spaces.alsoUsedBy(upper, user)
+    }
+    return known.id
+  }
+}
+
+/** Lets through the first few of each kind. */
+export class Alike {
+  left = 0
+  readonly #counts = new Map<string, number>()
+
+  admit(kind: string): boolean {
+    const count = (this.#counts.get(kind) ?? 0) + 1
+    this.#counts.set(kind, count)
+    if (count <= ALIKE) return true
+    this.left++
+    return false
+  }
+}
+
+/** Pages of a table where nothing answers: the first is described, the others are counted. */
+export class Missing {
+  readonly #table: string
+  readonly #findings: Findings | null
+  #count = 0
+
+  constructor(table: string, findings: Findings | null) {
+    this.#table = table
+    this.#findings = findings
+  }
+
+  /** @param what ids that cannot be reached; `why` what was wrong with the entry at `address`. */
+  add(what: string, address: number, why: string): void {
+    this.#count++
+    if (this.#count === 1)
+      this.#findings?.add('error', `${this.#table} at ${hex(address)}`, `${what} cannot be read: ${why}`, 'missing table')
+  }
+
+  done(): void {
+    if (this.#count > 1)
+      this.#findings?.add('error', this.#table, `${this.#count - 1} more of its pages cannot be read`, 'missing table')
+  }
+}
