@@ -1,18 +1,17 @@
 /** What the commands know about each kind of IOMMU. A further architecture is one more entry. */
-import { type DescribedField, describe, wordsFromU64 } from '../base/layout.ts'
-import { eventOf } from '../format/smmuv3/events.ts'
-import { REGISTERS } from '../format/smmuv3/registers.ts'
+import type { DescribedField } from '../base/layout.ts'
 import { INSPECTORS } from '../inspect/registry.ts'
 import type { Inspector } from '../inspect/source.ts'
 import type { PhysicalMemory } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
-import { SmmuV3 } from '../model/smmuv3/smmu.ts'
 import type { Capture } from '../node/index.ts'
 import { CliError, EXIT_UNSUPPORTED } from './common.ts'
+import { RISCV } from './restore-riscv.ts'
+import { SMMUV3 } from './restore-smmuv3.ts'
 
-export interface Architecture {
+/** What is known of an architecture beside how its tables are drawn. */
+export interface Readable {
   readonly name: string
-  readonly inspect: Inspector
   /** The hardware model in the state that registers describe. Nothing is done: no command runs, no record is written. */
   restore(memory: PhysicalMemory, register: Capture['register']): IommuModel
   /** The fields of a fault record. */
@@ -21,27 +20,12 @@ export interface Architecture {
   readonly letters: string
 }
 
-const ARCHITECTURES: Record<string, Omit<Architecture, 'inspect'>> = {
-  smmuv3: {
-    name: 'Arm SMMUv3',
-    restore(memory, register) {
-      const values: Record<string, bigint> = {}
-      for (const { name, offset, bytes } of REGISTERS) {
-        const value = register(offset, bytes)
-        if (value !== null) values[name] = value
-      }
-      const model = new SmmuV3(memory)
-      model.loadRegisters(values)
-      return model
-    },
-    describeRecord(record) {
-      const words = wordsFromU64(record)
-      const event = eventOf(words)
-      return event === null ? null : { name: event.name, fields: describe(event.layout, words) }
-    },
-    letters: 'rw',
-  },
+export interface Architecture extends Readable {
+  readonly inspect: Inspector
 }
+
+/** By the name that captures and scenarios use. */
+const ARCHITECTURES: Readonly<Record<string, Readable>> = { smmuv3: SMMUV3, riscv: RISCV }
 
 /** @throws CliError when nothing here reads this kind. */
 export function architectureOf(kind: string, where: string): Architecture {

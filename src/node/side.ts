@@ -88,6 +88,16 @@ const ProvokedFault = v.looseObject({
   /** What an independent walk of the tables finds there; null: nothing. */
   walk: v.optional(v.nullable(v.looseObject({ pa: Big, page_size: v.optional(Small), perm: v.optional(Rights) }))),
 })
+/** An answer of the IOMMU's own interface for debugging (RISC-V: `tr_req_iova`, `tr_req_ctl` → `tr_response`). */
+const DebugTranslation = v.looseObject({
+  devid: DeviceNumber,
+  pasid: v.optional(PasidNumber),
+  iova: Big,
+  no_write: v.optional(Small, 0),
+  tr_response: Big,
+  /** Where it leads; null: the interface said that it faults. */
+  pa: v.nullable(Big),
+})
 /** What an independent walk found behind one PASID. */
 const SpaceFacts = v.looseObject({
   fmt: v.optional(v.string()),
@@ -109,7 +119,7 @@ const Side = v.looseObject({
   kernel_mappings: v.optional(v.array(KernelMapping), []),
   sva_pages: v.optional(v.array(Expected), []),
   ats_translations: v.optional(v.array(Expected), []),
-  debug_translations: v.optional(v.array(v.looseObject({})), []),
+  debug_translations: v.optional(v.array(DebugTranslation), []),
   faults_provoked: v.optional(v.array(ProvokedFault), []),
 })
 
@@ -117,6 +127,7 @@ export type CaptureSide = v.InferOutput<typeof Side>
 export type ExpectedTranslation = v.InferOutput<typeof Expected>
 export type KernelMapping = v.InferOutput<typeof KernelMapping>
 export type ProvokedFault = v.InferOutput<typeof ProvokedFault>
+export type DebugTranslation = v.InferOutput<typeof DebugTranslation>
 export type DeviceFacts = v.InferOutput<typeof DeviceFacts>
 export type SpaceFacts = v.InferOutput<typeof SpaceFacts>
 

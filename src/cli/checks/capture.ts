@@ -58,7 +58,7 @@ function captureLists(capture: Capture): Verification {
     translationList(translating, 'ats_translations', side.ats_translations),
     faults,
     tables,
-    ...facts.more(capture),
+    ...facts.more(capture, (transaction) => explainedText(explained(transaction), machine.architecture, PLAIN)),
   ]
   return {
     title,
@@ -69,7 +69,8 @@ function captureLists(capture: Capture): Verification {
           `${item}: the tables permit this access (an independent walk says so too): checked that it goes to that address`,
       )
       for (const [key, count] of tables.ignored) remarks.push(`tables: '${key}' is not compared (${count} times)`)
-      if (side.debug_translations.length > 0)
+      for (const list of lists) remarks.push(...(list.remarks?.() ?? []))
+      if (side.debug_translations.length > 0 && !lists.some(({ name }) => name === 'debug_translations'))
         remarks.push(`debug_translations: ${side.debug_translations.length} items are not checked for this IOMMU`)
       return remarks
     },

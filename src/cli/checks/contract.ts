@@ -18,6 +18,8 @@ export interface CheckList {
   readonly count: number
   /** Null: the item holds. */
   check(index: number): Failure | null
+  /** What a reader should know about the result, after all has run. */
+  remarks?(): readonly string[]
 }
 
 /** One file or folder, opened. */

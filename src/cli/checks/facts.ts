@@ -1,17 +1,20 @@
 /** Which facts about tables a capture of each kind of IOMMU tells. A further architecture is one more entry. */
+import type { Transaction } from '../../base/types.ts'
 import type { Capture } from '../../node/index.ts'
 import type { CheckList } from './contract.ts'
+import { debugList, RISCV_FACTS } from './riscv.ts'
 import { configList, SMMUV3_FACTS } from './smmuv3.ts'
 import type { FactNames } from './tables.ts'
 
 export interface ArchitectureFacts {
   readonly names: FactNames
   /** Lists that only this architecture has. */
-  more(capture: Capture): readonly CheckList[]
+  more(capture: Capture, explain: (transaction: Transaction) => string): readonly CheckList[]
 }
 
 const FACTS: Record<string, ArchitectureFacts> = {
   smmuv3: { names: SMMUV3_FACTS, more: (capture) => [configList(capture)] },
+  riscv: { names: RISCV_FACTS, more: (capture, explain) => [debugList(capture, explain)] },
 }
 
 /** @throws RangeError for a kind that `architectures.ts` does not have either. */

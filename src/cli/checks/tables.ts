@@ -22,6 +22,8 @@ export interface FactNames {
   readonly space: Readonly<Record<string, (space: SpaceNode) => bigint | null>>
   /** Words for `fmt`. */
   readonly formats: Readonly<Record<string, (space: SpaceNode) => boolean>>
+  /** Words for `fmt` that mean no page table at all: everything passes as it is. */
+  readonly bypass?: readonly string[]
   /** Keys that say nothing by themselves: they hold what is compared elsewhere. */
   readonly structural: readonly string[]
 }
@@ -86,6 +88,15 @@ function checkDevice({ names, ignored }: Context, item: string, node: DeviceNode
 
 function checkSpace(context: Context, item: string, device: DeviceNode | null, key: string, facts: SpaceFacts): Failure | null {
   const { graph, names, ignored } = context
+  if (facts.fmt !== undefined && names.bypass?.includes(facts.fmt)) {
+    if (device?.state === 'bypass') return null
+    return failure(
+      item,
+      'no bypass',
+      'everything passes as it is',
+      device === null ? 'no such device' : `the device is '${device.state}'`,
+    )
+  }
   const table = graph.pasidTables.find(({ id }) => id === device?.pasidTable)
   const pasid = key === 'none' ? 0 : Number(key)
   const entry = table?.entries.find((candidate) => candidate.pasid === pasid) ?? null

@@ -63,6 +63,11 @@ export function reportedDespiteDtf(cause: number): boolean {
   )
 }
 
+/** Whether the second stage refused: then iotval2 holds a guest physical address. */
+export function isGuestPageFault(cause: number): boolean {
+  return cause === 20 || cause === 21 || cause === 23
+}
+
 /** Transaction types in fault records. */
 export const TTYP_NONE = 0
 export const TTYP_UNTRANSLATED_EXECUTE = 1
