@@ -100,6 +100,7 @@ export function machineOf(vector: VectorCase, memory: VectorMemory, caches: Risc
     beWritable: impl.be_w === 1,
     stage1BareLog2: impl.s1_bare!,
     stage2BareLog2: impl.s2_bare!,
+    napotLog2: 12,
     counters: impl.hpm!,
     counterBits: impl.hpm_bits!,
     maxEvent: impl.ev_max!,
@@ -174,7 +175,10 @@ class CaseRun {
       return
     }
     const op = this.#vector.ops[at]!
-    if (op.op === 'mem') return storeAll(this.#memory, op.a!, op.w!)
+    if (op.op === 'mem') {
+      storeAll(this.#memory, op.a!, op.w!)
+      return
+    }
     this.#messages = []
     this.#orders = []
     const before = [REG.fqcsr, REG.fqt, REG.pqcsr, REG.pqt].map((offset) => this.#register(offset))

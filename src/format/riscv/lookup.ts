@@ -72,7 +72,8 @@ export class DirectoryWalk {
 
 /** Whether a device_id has bits that a directory of so many levels does not use. */
 export function deviceTooWide(features: RiscvFeatures, levels: number, device: number): boolean {
-  return device >= 2 ** Math.min(24, leafIndexBits(features) + 9 * (levels - 1))
+  // Three levels take all 24 bits; the top index is a bit or two narrower than the others.
+  return device >>> (levels === 3 ? 24 : leafIndexBits(features) + 9 * (levels - 1)) !== 0
 }
 
 /** Reads a non-leaf entry. @returns 0, NO_ANSWER or POISONED. */

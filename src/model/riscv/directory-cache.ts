@@ -10,7 +10,8 @@ export class ContextCache {
   readonly words: Int32Array
   readonly #keys: Int32Array
   readonly #wordsPer: number
-  readonly #size: number
+  readonly size: number
+  readonly #epoch: Int32Array
   readonly #ways: number
   readonly #sets: number
   readonly #shift: number
@@ -19,10 +20,12 @@ export class ContextCache {
   /**
    * @param size number of contexts: 0 for none, or a power of two. Room for one more is kept, so that a context that is not remembered
    *   has a place too.
+   * @param epoch [0] counts up when a context is remembered or forgotten.
    */
-  constructor(size: number, wordsPer: number) {
+  constructor(size: number, wordsPer: number, epoch: Int32Array) {
     if (size !== 0 && (size & (size - 1)) !== 0) throw new RangeError(`directory cache: ${size} entries; use 0 or a power of two`)
-    this.#size = size
+    this.size = size
+    this.#epoch = epoch
     this.#wordsPer = wordsPer
     this.words = new Int32Array((size + 1) * wordsPer)
     this.#keys = new Int32Array(size * 2).fill(NO_KEY)
@@ -39,7 +42,7 @@ export class ContextCache {
 
   /** Index of the context's first word in `words`, -1 when it is not remembered. Device contexts have process 0. */
   find(device: number, process: number): number {
-    if (this.#size === 0) return -1
+    if (this.size === 0) return -1
     const keys = this.#keys
     const first = this.#first(device, process)
     for (let slot = first; slot < first + this.#ways; slot++)
@@ -49,7 +52,8 @@ export class ContextCache {
 
   /** Remembers a context (which is not remembered yet). @returns the index of its first word in `words`. */
   insert(device: number, process: number, context: Int32Array): number {
-    const slot = this.#size === 0 ? 0 : this.#victim(device, process)
+    this.#epoch[0]!++
+    const slot = this.size === 0 ? 0 : this.#victim(device, process)
     const at = slot * this.#wordsPer
     for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = context[word]!
     return at
@@ -57,7 +61,7 @@ export class ContextCache {
 
   /** Where a context can be put that is not to be remembered. */
   scratch(context: Int32Array): number {
-    const at = this.#size * this.#wordsPer
+    const at = this.size * this.#wordsPer
     for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = context[word]!
     return at
   }
@@ -79,12 +83,14 @@ export class ContextCache {
   }
 
   clear(): void {
+    this.#epoch[0]!++
     this.#keys.fill(NO_KEY)
   }
 
   /** Forgets all contexts of a device, or one of them. */
   invalidate(device: number, process: number | null): void {
     const keys = this.#keys
+    this.#epoch[0]!++
     for (let at = 0; at < keys.length; at += 2) {
       if (keys[at] !== device || (process !== null && keys[at + 1] !== process)) continue
       keys[at] = NO_KEY

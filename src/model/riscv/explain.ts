@@ -91,7 +91,8 @@ export function explain(
   translator.translate(device, process, hi32(iova), lo32(iova), flags)
   directory.observer = null
   walker.observer = null
-  const { result, msiTarget } = translator
+  const { result } = translator
+  const { msiTarget } = translator.stages
   if (result.cached) {
     steps.push(note('IOATC', 'a remembered translation answers'))
   } else if (result.msi || (result.cause >= 261 && result.cause <= 263) || result.cause === 270) {

@@ -79,7 +79,10 @@ export class Interrupts {
     const hi = registers.at(entry + 4)
     const lo = registers.at(entry)
     const index = toDouble(hi, lo) >= registers.features.addressLimit ? NO_ANSWER : indexForWrite4(this.#memory, hi, lo)
-    if (index < 0) return this.onWriteFault(hi, lo)
+    if (index < 0) {
+      this.onWriteFault(hi, lo)
+      return
+    }
     const data = registers.at(entry + 8)
     this.#memory.words[index] = registers.features.be ? swap32(data) : data
   }

@@ -61,8 +61,8 @@ export class RiscvIommu implements IommuModel {
     const interrupts = new Interrupts(registers, memory)
     const faults = new FaultQueue(registers, memory, interrupts)
     const monitor = new Monitor(registers, interrupts)
-    const devices = new ContextCache(caches.devices, DC_WORDS)
-    const processes = new ContextCache(caches.processes, PC_WORDS)
+    const devices = new ContextCache(caches.devices, DC_WORDS, registers.epoch)
+    const processes = new ContextCache(caches.processes, PC_WORDS, registers.epoch)
     const translations = new TranslationCache(caches.translations)
     this.#registers = registers
     this.#parts = { registers, memory, devices, processes, translations, monitor, faults }
@@ -107,7 +107,7 @@ export class RiscvIommu implements IommuModel {
 
   /** Words of the MSI page table entry that the last translation used. */
   get msiEntry(): Int32Array {
-    return this.#translator.msiTarget.entry
+    return this.#translator.stages.msiTarget.entry
   }
 
   /**

@@ -34,6 +34,8 @@ export interface RiscvOptions {
   /** log2 of the translation size that a Bare stage contributes. */
   readonly stage1BareLog2: number
   readonly stage2BareLog2: number
+  /** log2 of the translation size that a 64 KiB NAPOT leaf gives: 16, or 12 where the IOMMU splits it into pages. */
+  readonly napotLog2: number
   /** Counters, iohpmcycles included (2 to 32, where capabilities.HPM is 1); width of iohpmctr; largest eventID that can be written. */
   readonly counters: number
   readonly counterBits: number
@@ -95,6 +97,7 @@ export const DEFAULT_OPTIONS: RiscvOptions = {
   beWritable: true,
   stage1BareLog2: 30,
   stage2BareLog2: 30,
+  napotLog2: 16,
   counters: 8,
   counterBits: 64,
   maxEvent: 8,

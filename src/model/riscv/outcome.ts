@@ -1,5 +1,5 @@
 /** What came of a request, in the words that all models share. */
-import { ALL_RIGHTS, type Outcome, PR, PW, PX, type Transaction, UR, UW, UX } from '../../base/types.ts'
+import { type Outcome, PR, PW, PX, type Transaction, UR, UW, UX } from '../../base/types.ts'
 import { u64 } from '../../base/u64.ts'
 import { WALK_NAMES } from '../../format/pt/walker.ts'
 import { CONTEXT_RULES } from '../../format/riscv/check.ts'
@@ -17,7 +17,7 @@ export function outcomeOf(translator: Translator, transaction: Transaction, reco
       ok: true,
       pa: u64(result.hi, result.lo),
       sizeLog2: result.sizeLog2,
-      rights: ats ? granted(translator, transaction) : result.rights & ALL_RIGHTS,
+      rights: ats ? granted(translator, transaction) : result.rights,
       cached: result.cached,
     }
   const { walker } = translator
@@ -69,7 +69,7 @@ function deciding(translator: Translator): { entryAddress: bigint | null; entry:
     return { entryAddress: BigInt(directory.address[last]!), entry: null }
   }
   if (cause >= 261 && cause <= 270) {
-    const { entry, at } = translator.msiTarget
+    const { entry, at } = translator.stages.msiTarget
     return { entryAddress: BigInt(at[0]!), entry: u64(entry[1]!, entry[0]!) }
   }
   return { entryAddress: null, entry: null }

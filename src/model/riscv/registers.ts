@@ -65,6 +65,8 @@ export class Registers {
   readonly words = new Int32Array(REGISTER_BYTES / 4)
   readonly options: RiscvOptions
   effects: RegisterEffects | null = null
+  /** [0] counts up when anything changes on which resolved contexts depend: ddtp, fctl, a directory cache. Shared with the caches. */
+  readonly epoch = new Int32Array(1)
   features: RiscvFeatures
   /** Page-number bits that capabilities.PAS allows, as the words of a register that has them at bits 53:10. */
   readonly #ppnLo: number
@@ -131,36 +133,40 @@ export class Registers {
   }
 
   #write4(offset: number, value: number): void {
-    const lo = this.at(REG.capabilities)
-    const hi = this.at(REG.capabilities + 4)
-    const ats = (lo & CAP_ATS) !== 0
+    const caps = this.at(REG.capabilities)
+    const ats = (caps & CAP_ATS) !== 0
     switch (offset) {
       case REG.fctl:
-        return this.#fctl(value)
+        this.#fctl(value)
+        break
       case REG.cqt:
-        return this.#index(offset, REG.cqb, value)
+        this.#index(offset, REG.cqb, value)
+        break
       case REG.fqh:
-        return this.#index(offset, REG.fqb, value)
+        this.#index(offset, REG.fqb, value)
+        break
       case REG.pqh:
-        return ats ? this.#index(offset, REG.pqb, value) : undefined
+        if (ats) this.#index(offset, REG.pqb, value)
+        break
       case REG.cqcsr:
         if ((this.at(offset) & ~value & CSR_ENABLE) !== 0) this.effects?.commandsOff()
-        return this.#csr(offset, value, REG.cqh, CSR_MEMORY_FAULT | CQCSR_TIMEOUT | CQCSR_ILLEGAL | CQCSR_FENCE)
+        this.#csr(offset, value, REG.cqh, CSR_MEMORY_FAULT | CQCSR_TIMEOUT | CQCSR_ILLEGAL | CQCSR_FENCE)
+        break
       case REG.fqcsr:
-        return this.#csr(offset, value, REG.fqt, CSR_MEMORY_FAULT | CSR_OVERFLOW)
+        this.#csr(offset, value, REG.fqt, CSR_MEMORY_FAULT | CSR_OVERFLOW)
+        break
       case REG.pqcsr:
-        if (!ats && !this.options.quirks.pqcsrWithoutAts) return
-        return this.#csr(offset, value, REG.pqt, CSR_MEMORY_FAULT | CSR_OVERFLOW)
+        if (ats || this.options.quirks.pqcsrWithoutAts) this.#csr(offset, value, REG.pqt, CSR_MEMORY_FAULT | CSR_OVERFLOW)
+        break
       case REG.ipsr:
-        return this.#ipsr(value)
+        this.#ipsr(value)
+        break
       case REG.iocountinh:
-        if ((lo & CAP_HPM) === 0) return
-        this.put(offset, value & (this.options.counters >= 32 ? -1 : (1 << this.options.counters) - 1))
-        this.effects?.counters()
-        return
+        if ((caps & CAP_HPM) !== 0) this.#inhibit(value)
+        break
       case REG.iommu_qosid:
-        if ((hi & CAP_HI_QOSID) !== 0) this.put(offset, value & this.options.qosMask)
-        return
+        if ((this.at(REG.capabilities + 4) & CAP_HI_QOSID) !== 0) this.put(offset, value & this.options.qosMask)
+        break
       default:
         if (offset >= REG.msi_cfg_tbl) this.#msiWord(offset, value)
     }
@@ -170,27 +176,41 @@ export class Registers {
     const caps = this.at(REG.capabilities)
     switch (offset) {
       case REG.ddtp:
-        return this.#ddtp(high, low)
+        this.#ddtp(high, low)
+        break
       case REG.cqb:
-        return this.#queueBase(offset, REG.cqcsr, REG.cqt, high, low)
+        this.#queueBase(offset, REG.cqcsr, REG.cqt, high, low)
+        break
       case REG.fqb:
-        return this.#queueBase(offset, REG.fqcsr, REG.fqh, high, low)
+        this.#queueBase(offset, REG.fqcsr, REG.fqh, high, low)
+        break
       case REG.pqb:
-        return (caps & CAP_ATS) === 0 ? undefined : this.#queueBase(offset, REG.pqcsr, REG.pqh, high, low)
+        if ((caps & CAP_ATS) !== 0) this.#queueBase(offset, REG.pqcsr, REG.pqh, high, low)
+        break
       case REG.tr_req_iova:
-        return (caps & CAP_DBG) === 0 ? undefined : this.#put8(offset, high, low & ~0xfff)
+        if ((caps & CAP_DBG) !== 0) this.#put8(offset, high, low & ~0xfff)
+        break
       case REG.tr_req_ctl:
-        if ((caps & CAP_DBG) === 0) return
-        // Bits 11:4 and 35:33 are reserved, 39:36 custom.
-        this.#put8(offset, high & ~0xfe, low & ~0xff0)
-        if ((low & 1) !== 0) this.effects?.translationRequest()
-        return
+        if ((caps & CAP_DBG) !== 0) this.#translationRequest(high, low)
+        break
       case REG.icvec:
-        return this.#icvec(low)
+        this.#icvec(low)
+        break
       default:
         if (offset >= REG.msi_cfg_tbl) this.#msiAddress(offset, high, low)
         else if (offset >= REG.iohpmcycles && offset < REG.tr_req_iova && (caps & CAP_HPM) !== 0) this.#counter(offset, high, low)
     }
+  }
+
+  #inhibit(value: number): void {
+    this.put(REG.iocountinh, value & (this.options.counters >= 32 ? -1 : (1 << this.options.counters) - 1))
+    this.effects?.counters()
+  }
+
+  /** Bits 11:4 and 35:33 of tr_req_ctl are reserved, 39:36 custom. */
+  #translationRequest(high: number, low: number): void {
+    this.#put8(REG.tr_req_ctl, high & ~0xfe, low & ~0xff0)
+    if ((low & 1) !== 0) this.effects?.translationRequest()
   }
 
   #put8(offset: number, high: number, low: number): void {
@@ -208,6 +228,7 @@ export class Registers {
       (this.options.gxlWritable ? FCTL_GXL : 0)
     this.put(REG.fctl, (this.at(REG.fctl) & ~writable) | (value & writable))
     this.features = this.#features()
+    this.epoch[0]!++
     this.effects?.features(this.features)
   }
 
@@ -217,6 +238,7 @@ export class Registers {
     if (mode > DDTP_3LVL || mode > this.options.maxMode) return
     if (mode > DDTP_BARE && before > DDTP_BARE) return
     this.#put8(REG.ddtp, high & this.#ppnHi, (low & this.#ppnLo) | mode)
+    this.epoch[0]!++
   }
 
   #queueBase(offset: number, csr: number, index: number, high: number, low: number): void {
@@ -292,7 +314,10 @@ export class Registers {
   #msiWord(offset: number, value: number): void {
     const vector = this.#vector(offset)
     if (vector < 0) return
-    if (offset % 16 === 8) return this.put(offset, value)
+    if (offset % 16 === 8) {
+      this.put(offset, value)
+      return
+    }
     const unmasked = (this.at(offset) & ~value & 1) !== 0
     this.put(offset, value & 1)
     if (unmasked) this.effects?.unmasked(vector)

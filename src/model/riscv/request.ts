@@ -8,6 +8,7 @@ import {
   TTYP_UNTRANSLATED_READ,
   TTYP_UNTRANSLATED_WRITE,
 } from '../../format/riscv/records.ts'
+import { IS_DIRTY, IS_GLOBAL, IS_MSI, PBMT_SHIFT, SIZE_MASK } from './iotlb.ts'
 
 /** Flags of a request. */
 export const REQUEST_WRITE = 1 << 0
@@ -42,12 +43,12 @@ export function transactionType(flags: number, process: number): number {
 
 /** Rights that a request needs, as bits 0 to 2: read, write, execute. ATS: what it asks for. */
 export function accessOf(flags: number, process: number): number {
+  if ((flags & (REQUEST_ATS | REQUEST_EXECUTE)) === 0) return (flags & REQUEST_WRITE) !== 0 ? 2 : 1
   const write = (flags & REQUEST_WRITE) !== 0
   const execute = !write && (flags & REQUEST_EXECUTE) !== 0
   if ((flags & REQUEST_ATS) !== 0)
     return (write ? 0 : 1) | ((flags & REQUEST_NO_WRITE) === 0 ? 2 : 0) | (execute && process >= 0 ? 4 : 0)
-  if (write) return 2
-  if (!execute) return 1
+  if (!execute) return 2
   // Without a process_id a translated read for execute is a read; with one it needs both.
   return (flags & REQUEST_TRANSLATED) === 0 ? 4 : process >= 0 ? 5 : 1
 }
@@ -57,9 +58,7 @@ export function byAccess(access: number, execute: number, read: number, write: n
   return (access & 4) !== 0 ? execute : (access & 1) !== 0 ? read : write
 }
 
-/**
- * What came of a request. Reused: copy what must last. Words of addresses are signed 32-bit numbers.
- */
+/** What came of a request. Reused: copy what must last. Words of addresses are signed 32-bit numbers. */
 export class RiscvResult {
   /** 0, or the cause of the fault (also of one that an ATS request answers with Success and no access). */
   cause = 0
@@ -68,16 +67,10 @@ export class RiscvResult {
   /** The translated address. For ATS with T2GPA: a guest physical address. */
   hi = 0
   lo = 0
-  /** log2 of the range around it that translates alike. */
-  sizeLog2 = 12
-  /** Resolved memory type: 0 PMA, 1 NC, 2 IO. */
-  pbmt = 0
-  /** What both stages allow, as a mask of UR … PX. */
-  rights = 0
-  /** The D bits allow writing without an update. */
-  dirty = false
-  global = false
-  msi = false
+  /** Size, memory type and flags as the IOATC keeps them (iotlb.ts); its bits 31:12 are not used here. */
+  details = 0
+  /** What both stages allow, as a mask of UR … PX in bits 5:0; above are the sizes of the leaves, as the IOATC keeps them. */
+  allowed = 0
   /** MSI of a memory-resident interrupt file: the address is that of the notice page. */
   mrif = false
   /** Whether the IOATC answered. */
@@ -91,4 +84,33 @@ export class RiscvResult {
   stage = 0
   /** tc of the device context, 0 when none was found. */
   tc = 0
+
+  /** log2 of the range around the address that translates alike. */
+  get sizeLog2(): number {
+    return this.details & SIZE_MASK
+  }
+
+  /** Resolved memory type: 0 PMA, 1 NC, 2 IO. */
+  get pbmt(): number {
+    return (this.details >>> PBMT_SHIFT) & 3
+  }
+
+  /** What both stages allow, as a mask of UR … PX. */
+  get rights(): number {
+    return this.allowed & 63
+  }
+
+  /** The D bits allow writing without an update. */
+  get dirty(): boolean {
+    return (this.details & IS_DIRTY) !== 0
+  }
+
+  get global(): boolean {
+    return (this.details & IS_GLOBAL) !== 0
+  }
+
+  /** The address is that of a virtual interrupt file. */
+  get msi(): boolean {
+    return (this.details & IS_MSI) !== 0
+  }
 }
