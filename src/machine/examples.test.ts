@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { inspectSmmuV3 } from '../inspect/smmuv3.ts'
-import type { Scenario, StepReport } from './index.ts'
+import { type Scenario, type StepReport, scenarioSchema } from './index.ts'
 import type { Expectation } from './language/expect.ts'
 import type { PlainStep, Step } from './language/steps.ts'
 import { failuresOf, reportOf, scenarioOf } from './scenario.suite.ts'
@@ -88,6 +88,22 @@ describe.each(files)('%s', (name) => {
         `${key} turned round`,
       ).toEqual([])
     }
+  })
+})
+
+describe('README.md of the examples', () => {
+  const readme = readFileSync(join(EXAMPLES, 'README.md'), 'utf8')
+  it('names every example, and every step that there is', () => {
+    const listed = [...readme.matchAll(/^\| \[([^\]]+)\]\(([^)]+)\)/gm)].map(([, name, target]) => [name, target])
+    expect(listed.map(([name]) => name).sort()).toEqual([...files].sort())
+    for (const [name, target] of listed) expect(target).toBe(name)
+    const steps = Object.keys((scenarioSchema().$defs as Record<string, { properties: object }>).step!.properties)
+    for (const step of steps) if (!['why', 'expect', 'forget'].includes(step)) expect(readme).toContain(`\`${step}\``)
+  })
+
+  it('shows a scenario that does what it says', () => {
+    const [, text] = /```yaml\n([\s\S]*?)```/.exec(readme)!
+    expect(failuresOf(reportOf(scenarioOf(text!.replace(' …', '')))).length).toBe(0)
   })
 })
 

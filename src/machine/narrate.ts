@@ -190,11 +190,15 @@ export function staleText(hit: StaleHit): string {
 /** Most commands that one line names. */
 const MOST_COMMANDS = 12
 
+/** Most lines of one step. */
+const MOST_LINES = 200
+
 /** The events of a step as lines; commands in a row are one line. */
 export function narrate(events: readonly MachineEvent[]): Line[] {
   const lines: Line[] = []
   let commands: string[] = []
   let more = 0
+  let untold = 0
   const flush = () => {
     if (commands.length > 0) lines.push({ who: 'driver', text: `${commands.join(' · ')}${more > 0 ? ` · … ${more} more` : ''}` })
     commands = []
@@ -207,12 +211,17 @@ export function narrate(events: readonly MachineEvent[]): Line[] {
       else commands.push(`${name}${text === '' ? '' : ` ${text}`}${event.lost ? ' (LOST)' : ''}`)
       continue
     }
+    if (lines.length >= MOST_LINES) {
+      untold++
+      continue
+    }
     const line = lineOf(event)
     if (line === null) continue
     flush()
     lines.push(line)
   }
   flush()
+  if (untold > 0) lines.push({ who: 'watch', text: `… and ${untold} more events` })
   return lines
 }
 

@@ -205,6 +205,21 @@ describe('a hostile file', () => {
     expect(problems('devices: { constructor: { id: 1, toString: 2 } }')[0]).toMatch(/has no key 'toString'/)
   })
 
+  it('refuses what would keep a computer busy for a day', () => {
+    const huge: [string, string][] = [
+      ['pages brought in', 'processes: { P: [{ address: 0, size: 1T, populate: true }] }'],
+      ['DMA', `${BASE}steps:\n${'  - dma: { device: nic, read: 0, length: 1M }\n'.repeat(5000)}`],
+      ['mappings', `${BASE}steps:\n  - map: { domain: A, address: 0, physical: 4K, size: 128T }\n`],
+      ['pages moved', `${BASE}steps:\n  - migrate: { process: X, address: 0, size: 128T }\n`],
+      [
+        'children of children',
+        `processes: { P: [{ address: 0, size: 1G, populate: true }] }\nsteps:\n${Array.from({ length: 50 }, (_, index) => `  - fork: { process: P, child: C${index} }\n`).join('')}`,
+      ],
+    ]
+    for (const [what, text] of huge) expect(problems(text)[0], what).toMatch(/touches up to \d+ pages; at most 1000000/)
+    expect(problems('memory: 128G')[0]).toMatch(/137438953472 is too large/)
+  })
+
   it('says that there are too many steps', () => {
     expect(problems(`steps:\n${'  - say: x\n'.repeat(10_001)}`)[0]).toMatch(/a list of 10001 items; from 0 to 10000/)
   })

@@ -1,8 +1,9 @@
 /** A scenario: a computer with an IOMMU, and what happens in it. The declaration of the whole file. */
 import { type Keys, needed, object, optional, type Read } from './object.ts'
-import { BAD, byKind, bytes, dictionary, flag, integer, list, nameOf, oneOf, type Reader, type Shape, text } from './shape.ts'
+import { BAD, byKind, bytesUpTo, dictionary, flag, integer, list, nameOf, oneOf, type Reader, type Shape, text } from './shape.ts'
 import { type Area, area, steps } from './steps.ts'
 import type { Vocabulary } from './words.ts'
+import { MOST_WORK, workOf } from './work.ts'
 
 /** How an architecture is described in `iommu:`. */
 export interface IommuChoice {
@@ -24,8 +25,11 @@ const cpuKeys = {
 }
 export type CpuChoice = Partial<Read<typeof cpuKeys>>
 
+/** RAM is sparse: only what is written takes room here. */
+const ram = bytesUpTo(1n << 36n)
+
 const memoryKeys = {
-  size: needed(bytes, 'Bytes of RAM, a multiple of 4K.'),
+  size: needed(ram, 'Bytes of RAM, a multiple of 4K; 64G at most.'),
   start: optional(integer(0, 2 ** 44), 'Its first address; by default 0x80000000.'),
 }
 export type MemoryChoice = Partial<Read<typeof memoryKeys>>
@@ -73,7 +77,7 @@ export type DomainChoice = Read<typeof domainKeys>
 
 const guestKeys = {
   domain: needed(nameOf('domain'), 'Its domain, of kind nested. Its devices are in it from the beginning.'),
-  memory: needed(bytes, 'Its memory: a power of two.'),
+  memory: needed(bytesUpTo(1n << 30n), 'Its memory: a power of two, 1G at most.'),
   address: optional(integer(0, 2 ** 44), 'Where its memory begins, in its own (intermediate) addresses; by default 0x40000000.'),
 }
 const guest = object('guest', guestKeys, {
@@ -164,9 +168,9 @@ function iommu(known: Architectures): Shape<IommuChoice> {
 function scenarioKeys(known: Architectures) {
   const memory = object('memory', memoryKeys)
   const size: Shape<MemoryChoice> = {
-    ...bytes,
+    ...ram,
     read(given, reader) {
-      const value = bytes.read(given, reader)
+      const value = ram.read(given, reader)
       return value === BAD ? BAD : { size: value }
     },
   }
@@ -180,7 +184,7 @@ function scenarioKeys(known: Architectures) {
       oneOf(['lowest', 'cyclic'], { lowest: 'the lowest free number', cyclic: 'the next one, so that reuse comes late' }),
       'How PASIDs are given out; by default lowest.',
     ),
-    buffers: optional(dictionary('buffer', bytes, 1000), 'Physical memory with a name, to map for DMA.'),
+    buffers: optional(dictionary('buffer', bytesUpTo(1n << 30n), 1000), 'Physical memory with a name, to map for DMA.'),
     processes: optional(dictionary('process', processAreas), 'Processes and their memory.'),
     devices: optional(dictionary('device', device), 'Devices behind the IOMMU.'),
     groups: optional(
@@ -248,6 +252,13 @@ function checkWhole(
   for (const { domain, place } of value.guests?.values() ?? []) {
     if (value.domains?.get(domain)?.kind !== 'nested') reader.problem(place, `domain ${domain} of a guest must be of kind nested`)
   }
+  const work = workOf(value)
+  if (work > MOST_WORK)
+    reader.problem(
+      { line: 1, column: 1 },
+      `this scenario touches up to ${work} pages; at most ${MOST_WORK} are allowed`,
+      'use smaller areas, lengths or fewer steps',
+    )
   const size = value.memory?.size
   if (size !== undefined && size % 4096n !== 0n) reader.problem(placeOf('memory'), 'memory must be a multiple of 4K')
 }

@@ -94,7 +94,12 @@ export function integer(least: number, most: number): Shape<number> {
 export const address: Shape<bigint> = numeric('an address such as 0x10000', 0n, (1n << 64n) - 1n, (value) => value)
 
 /** A number of bytes. */
-export const bytes: Shape<bigint> = numeric('a size such as 4K, 64K or 2M', 1n, 1n << 48n, (value) => value)
+export function bytesUpTo(most: bigint): Shape<bigint> {
+  return numeric('a size such as 4K, 64K or 2M', 1n, most, (value) => value)
+}
+
+/** A number of bytes of an address space. */
+export const bytes: Shape<bigint> = bytesUpTo(1n << 48n)
 
 export const flag: Shape<boolean> = scalarShape<boolean>('true or false', { type: 'boolean' }, (node) =>
   typeof node.value === 'boolean' ? node.value : BAD,
