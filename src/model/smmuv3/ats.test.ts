@@ -132,6 +132,14 @@ describe('SMMUv3 ATS translation requests', () => {
     expect(ask(rig, 1, 0x1000)).toMatchObject({ response: 'no-access' })
   })
 
+  it('without PASID are for unprivileged data, E0PD included', () => {
+    const { rig, space, table } = simple()
+    rig.cd(table, { ASID: 0, ...space.cd, E0PD0: 1 })
+    expect(ask(rig, 1, 0x1000, { privileged: true })).toMatchObject({ name: 'F_TRANSLATION', response: 'no-access' })
+    rig.cd(table + 5 * 64, { ASID: 5, ...space.cd, E0PD0: 1 })
+    expect(ask(rig, 1, 0x1000, { privileged: true, pasid: 5 })).toMatchObject({ ok: true, rights: PR | PW })
+  })
+
   it('obey INSTCFG and PRIVCFG', () => {
     const privileged = simple({}, { PRIVCFG: 3 })
     // The answer has the privilege of the question.

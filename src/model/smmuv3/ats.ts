@@ -25,7 +25,7 @@ import {
 import { REGIME_STAGE2 } from './tlb.ts'
 import { DONE, type Translator, upperHalf, withoutTag, writableClean } from './translate.ts'
 
-/** What a request asks for. Without PASID it is for unprivileged data (13.7.1). */
+/** What a request asks for (13.7.1). */
 interface Wish {
   readonly write: boolean
   readonly execute: boolean
@@ -46,11 +46,11 @@ function effectiveEats(t: Translator, stream: Stream): number {
 
 function wishOf(t: Translator, stream: Stream): Wish {
   const asked = t.flags & ACCESS_MASK
-  const privileged = t.pasid >= 0 && (t.flags & PRIVILEGED) !== 0
+  const privileged = (t.flags & PRIVILEGED) !== 0
   const counts = effectivePrivilege(privileged, stream.privcfg)
   return {
     write: asked === WRITE,
-    execute: t.pasid >= 0 && asked === EXECUTE,
+    execute: asked === EXECUTE,
     privileged,
     read: neededRight('read', counts),
     writeRight: neededRight('write', counts),
@@ -96,9 +96,10 @@ function throughStage1(t: Translator, stream: Stream, index: number, wish: Wish,
   const va = withoutTag(context, t.hi)
   const half = upperHalf(stream, va) ? 1 : 0
   if (t.blockedUnprivileged(context, half)) return refuseE0pd(t, stream, context, half)
-  if (t.live && !split && t.tlb.find(stream.regime, context.tag, context.aset, va, t.lo) && dirtyEnough(t, wish)) {
-    t.fromTlb()
-    return grant(t, stream, wish, t.tlb.clean, 1)
+  const at = t.live && !split ? t.tlb.find(stream.regime, context.tag, context.aset, va, t.lo) : -1
+  if (at >= 0 && dirtyEnough(t, at, wish)) {
+    t.fromTlb(at, va, t.lo)
+    return grant(t, stream, wish, t.tlb.clean(at), 1)
   }
   const space = half === 1 ? context.high : context.low
   if (space === null) return refuseHalf(t, stream, context, half)
@@ -124,9 +125,10 @@ function throughStage1(t: Translator, stream: Stream, index: number, wish: Wish,
 
 function throughStage2(t: Translator, stream: Stream, wish: Wish, split: boolean): number {
   const space = stream.stage2!
-  if (t.live && !split && t.tlb.find(REGIME_STAGE2, stream.vmidTag, 0, t.hi, t.lo) && dirtyEnough(t, wish)) {
-    t.fromTlb()
-    return grant(t, stream, wish, t.tlb.clean, 2)
+  const at = t.live && !split ? t.tlb.find(REGIME_STAGE2, stream.vmidTag, 0, t.hi, t.lo) : -1
+  if (at >= 0 && dirtyEnough(t, at, wish)) {
+    t.fromTlb(at, t.hi, t.lo)
+    return grant(t, stream, wish, t.tlb.clean(at), 2)
   }
   const walker = t.walker.stage2
   const refused = () => refuseStage2(t, stream, null, events.CLASS_IN, t.hi, t.lo, false)
@@ -142,8 +144,8 @@ function throughStage2(t: Translator, stream: Stream, wish: Wish, split: boolean
 }
 
 /** Whether the TLB's entry can answer: a clean page must first be made dirty for a request to write. */
-function dirtyEnough(t: Translator, wish: Wish): boolean {
-  return !(t.tlb.clean && wish.write && (t.tlb.rights & wish.writeRight) !== 0)
+function dirtyEnough(t: Translator, at: number, wish: Wish): boolean {
+  return !(t.tlb.clean(at) && wish.write && (t.tlb.rights(at) & wish.writeRight) !== 0)
 }
 
 function leafClean(t: Translator, space: PtSpace): boolean {

@@ -65,7 +65,9 @@ export class ConfigCache<T extends object> {
    */
   invalidate(first: number, last: number, second = -1, spared: (value: T) => boolean = () => false): void {
     if (this.used === 0) return
-    for (let at = 0; at < this.capacity; at++) {
+    const one = first === last && second >= 0
+    const from = one ? this.#slot(first, second) : 0
+    for (let at = from; at < (one ? from + WAYS : this.capacity); at++) {
       const value = this.#values[at]
       if (value === null || value === undefined || spared(value)) continue
       const key = this.#keys[at * 2]! >>> 0

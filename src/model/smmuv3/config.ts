@@ -55,7 +55,7 @@ export interface Stream {
   readonly regime: number
   /** VMID << 16, or 0 where translations have none. */
   readonly vmidTag: number
-  /** CD index for traffic without SubstreamID; negative: none (bypass, or not let in). */
+  /** CD index for traffic without SubstreamID, CD_BYPASS, or the negative of an event: as `selectCd` says. */
   readonly plainCd: number
   /** SubstreamIDs from `firstCd` up to `cdCount` − 1 use the CD of that index. */
   readonly firstCd: number
@@ -72,6 +72,11 @@ export interface Context {
   readonly stream: Stream
   readonly index: number
   readonly status: number
+  /** As the stream has them, at hand: rights needed, regime, and who may use this CD: traffic without SubstreamID, with its number. */
+  readonly need: Uint8Array
+  readonly regime: number
+  readonly plain: boolean
+  readonly numbered: boolean
   readonly why: string
   readonly address: number
   /** Intermediate address of the last fetch; -1 without stage 2. */
@@ -206,14 +211,15 @@ export class Configuration {
     return { address: found.at[1]!, words: copy(this.#memory.words, found.l1Index, L1_WORDS) }
   }
 
-  /** Which CD a transaction uses: as `selectCd` says. */
+  /** Which CD a transaction uses: as `selectCd` says, for the common cases by what is known of the stream. */
   select(stream: Stream, ssid: number): number {
-    return selectCd(stream.words, 0, this.features, ssid)
+    if (ssid < 0) return stream.plainCd
+    return ssid >= stream.firstCd && ssid < stream.cdCount ? ssid : selectCd(stream.words, 0, this.features, ssid)
   }
 
   /** CMD_CFGI_STE, CMD_CFGI_STE_RANGE: STEs of [first, last] and all their CDs. `leaf`: level 1 descriptors stay. */
   invalidateStreams(first: number, last: number, leaf: boolean): void {
-    this.streams.invalidate(first, last, -1, (stream) => leaf && stream.status === C_BAD_STREAMID)
+    this.streams.invalidate(first, last, first === last ? 0 : -1, (stream) => leaf && stream.status === C_BAD_STREAMID)
     this.contexts.invalidate(first, last)
   }
 
@@ -296,8 +302,24 @@ export function effectivePrivilege(privileged: boolean, privcfg: number): boolea
 }
 
 function nowhere(stream: Stream, index: number): Context {
-  const none = { low: null, high: null, halves: 0, tag: 0, aset: 0 }
-  return { stream, index, status: LOOKUP_OK, why: '', address: -1, ipa: -1, words: NO_WORDS, ...none }
+  return {
+    stream,
+    index,
+    status: LOOKUP_OK,
+    need: stream.need,
+    regime: stream.regime,
+    plain: false,
+    numbered: false,
+    why: '',
+    address: -1,
+    ipa: -1,
+    words: NO_WORDS,
+    low: null,
+    high: null,
+    halves: 0,
+    tag: 0,
+    aset: 0,
+  }
 }
 
 function decodeContext(
@@ -318,6 +340,10 @@ function decodeContext(
     stream,
     index,
     status: LOOKUP_OK,
+    need: stream.need,
+    regime: stream.regime,
+    plain: stream.plainCd === index,
+    numbered: index >= stream.firstCd && index < stream.cdCount,
     why: '',
     address,
     ipa,

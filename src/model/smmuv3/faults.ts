@@ -81,7 +81,7 @@ export class FaultUnit {
   }
 
   /**
-   * Refuses a transaction.
+   * Refuses a transaction. The fault's record is what the SMMU writes; whether the queue had room for it, only the queue says.
    * @param live false: say what would happen, and leave no trace.
    * @param held the transaction is one that already stalls and was tried again.
    */

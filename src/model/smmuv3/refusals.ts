@@ -68,8 +68,8 @@ export function refuseE0pd(t: Translator, stream: Stream, context: Context, half
 }
 
 /** The TLB's entry does not allow it: what the tables say by now does not matter until it is invalidated. */
-export function refuseCached(t: Translator, stream: Stream, context: Context | null, stage: 1 | 2): number {
-  const why = `the IOTLB entry allows ${rightsText(t.tlb.rights)}, which is not enough (3.17)`
+export function refuseCached(t: Translator, stream: Stream, context: Context | null, stage: 1 | 2, rights: number): number {
+  const why = `the IOTLB entry allows ${rightsText(rights)}, which is not enough (3.17)`
   const about = context === null ? { ipa: u64(t.hi, t.lo) } : { context }
   return t.refuse({ code: events.F_PERMISSION, why, stage, stream, ...about })
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { random } from '../../base/op.ts'
+import type { Outcome } from '../../base/types.ts'
 import { CFGI_STE_RANGE, TLBI_NSNH_ALL } from '../../format/smmuv3/commands.ts'
 import { registerNamed } from '../../format/smmuv3/registers.ts'
 import { CONFIG_S1 } from '../../format/smmuv3/ste.ts'
@@ -71,7 +72,9 @@ describe('SMMUv3 as a whole', () => {
         const value = anything()
         memory.write64(at, word(3) === 0 ? value : (value & 0xf_fff8n) | 3n)
       }
-      const smmu = new SmmuV3(memory, { negativeCaching: word(2) === 0 })
+      // Without caches and hardware updates, what is explained is what happens.
+      const plain = round % 2 === 0
+      const smmu = new SmmuV3(memory, plain ? { caches: { config: 0, tlb: 0 }, idr: { HTTU: 0 } } : { negativeCaching: true })
       smmu.onMessage = () => {}
       for (const name of names) {
         const { offset, bytes } = registerNamed(name)
@@ -84,9 +87,11 @@ describe('SMMUv3 as a whole', () => {
         const access = (['read', 'write', 'execute'] as const)[word(3)]!
         const transaction = { device: word(64), iova: anything() >> BigInt(word(64)), access, kind, privileged: word(2) === 0 }
         const given = word(2) === 0 ? transaction : { ...transaction, pasid: word(1024) }
-        smmu.explain(given)
+        const explained = smmu.explain(given).outcome
         const outcome = smmu.translate(given)
-        expect(typeof outcome.ok).toBe('boolean')
+        // The record of a stall differs by its tag.
+        const known = (each: Outcome) => (each.ok ? each : { ...each, record: null, stallTag: 0 })
+        if (plain) expect(known(outcome)).toEqual(known(explained))
         smmu.write(registerNamed('GERRORN').offset, 4, smmu.read(registerNamed('GERROR').offset, 4))
       }
     }

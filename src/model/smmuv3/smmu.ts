@@ -17,7 +17,7 @@ import {
   UW,
   UX,
 } from '../../base/types.ts'
-import { hi32, lo32, u64 } from '../../base/u64.ts'
+import { hi32, lo32 } from '../../base/u64.ts'
 import { E_PAGE_REQUEST } from '../../format/smmuv3/events.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
@@ -27,7 +27,7 @@ import type { PhysicalMemory } from '../../memory/physical.ts'
 import type { DeviceMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandQueue } from './commandq.ts'
 import { Commands, type CommandTarget } from './commands.ts'
-import { ATS_REQUEST, Configuration, EXECUTE, PRIVILEGED, READ, TRANSLATED, WRITE } from './config.ts'
+import { Configuration, TRANSLATED } from './config.ts'
 import { EventQueue } from './eventq.ts'
 import { Explainer } from './explain.ts'
 import { FaultUnit } from './faults.ts'
@@ -38,6 +38,7 @@ import { eventRecord } from './record.ts'
 import { AT, ATSCHK, RegisterFile, SMMUEN } from './registers.ts'
 import { type Stalled, Stalls } from './stall.ts'
 import { Tlb } from './tlb.ts'
+import { checkTransaction, flagsOf, outcomeOf } from './transaction.ts'
 import { DONE, Translator } from './translate.ts'
 
 /** Sizes of the caches, in entries; 0: off. */
@@ -67,7 +68,7 @@ const GBPA_ABORT = maskIn(GBPA.fields.ABORT, 0)
 const VMW_SHIFT = CR0.fields.VMW.lsb
 const DEFAULT_STES = 256
 const DEFAULT_CDS = 1024
-const DEFAULT_TLB = 4096
+const DEFAULT_TLB = 8192
 
 /** A hint that pages will be used (E_PAGE_REQUEST). */
 export interface PageHint {
@@ -221,6 +222,7 @@ export class SmmuV3 implements IommuModel {
   // Devices
 
   translate(transaction: Transaction): Outcome {
+    checkTransaction(transaction)
     const status = this.translateFast(
       transaction.device,
       transaction.pasid ?? -1,
@@ -265,6 +267,7 @@ export class SmmuV3 implements IommuModel {
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
+    checkTransaction(transaction)
     const { device, pasid, iova } = transaction
     const steps: TranslationStep[] = []
     this.#explainer.steps = steps
@@ -387,16 +390,4 @@ export class SmmuV3 implements IommuModel {
       prefetch: (device, pasid, address) => this.#translator.prefetch(device, pasid, address),
     }
   }
-}
-
-function flagsOf(transaction: Transaction): number {
-  const access = transaction.access === 'write' ? WRITE : transaction.access === 'execute' ? EXECUTE : READ
-  const kind = transaction.kind === 'ats-request' ? ATS_REQUEST : transaction.kind === 'translated' ? TRANSLATED : 0
-  return access | (transaction.privileged === true ? PRIVILEGED : 0) | kind
-}
-
-function outcomeOf(translator: Translator, status: number): Outcome {
-  if (status !== DONE) return translator.fault!
-  const { paHi, paLo, sizeLog2, rights, cached } = translator
-  return { ok: true, pa: u64(paHi, paLo), sizeLog2, rights, cached }
 }

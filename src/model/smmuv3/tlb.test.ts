@@ -20,15 +20,27 @@ interface Key {
   lo: number
 }
 
-const find = (tlb: Tlb, given: Partial<Key> = {}) =>
+const at = (tlb: Tlb, given: Partial<Key> = {}) =>
   tlb.find(given.regime ?? REGIME_EL1, given.tag ?? 0, given.aset ?? 0, given.hi ?? 0, given.lo ?? 0)
+const find = (tlb: Tlb, given: Partial<Key> = {}) => at(tlb, given) >= 0
+/** Where an input leads; null: a miss. */
+const output = (tlb: Tlb, given: Partial<Key> = {}) => {
+  const found = at(tlb, given)
+  return found < 0 ? null : read(tlb, found, given)
+}
+const read = (tlb: Tlb, found: number, given: Partial<Key> = {}) => {
+  const result = { paHi: 0, paLo: 0, rights: 0, sizeLog2: 0 }
+  tlb.read(found, given.hi ?? 0, given.lo ?? 0, result)
+  return { ...result, paLo: result.paLo >>> 0 }
+}
 
 describe('IOTLB', () => {
   it('gives back what was put in, and the offset in the page', () => {
     const tlb = new Tlb(16)
     insert(tlb, { hi: 0x1234, lo: 0x5678_9000 | 0, pa: 0x7000_0000, clean: true })
-    expect(find(tlb, { hi: 0x1234, lo: 0x5678_9abc })).toBe(true)
-    expect([tlb.paHi, tlb.paLo, tlb.rights, tlb.sizeLog2, tlb.clean]).toEqual([0, 0x7000_0abc, 27, 12, true])
+    const found = at(tlb, { hi: 0x1234, lo: 0x5678_9abc })
+    expect(output(tlb, { hi: 0x1234, lo: 0x5678_9abc })).toEqual({ paHi: 0, paLo: 0x7000_0abc, rights: 27, sizeLog2: 12 })
+    expect([tlb.rights(found), tlb.clean(found)]).toEqual([27, true])
     expect(find(tlb, { hi: 0x1234, lo: 0x5678_8fff })).toBe(false)
     expect(find(tlb, { hi: 0x1235, lo: 0x5678_9abc })).toBe(false)
   })
@@ -37,9 +49,8 @@ describe('IOTLB', () => {
     const tlb = new Tlb(16)
     insert(tlb, { hi: 0x80, lo: 0, sizeLog2: 39, leafLog2: 39, level: 0, pa: 0 })
     insert(tlb, { hi: 0x10, lo: 0x4000_0000, sizeLog2: 30, leafLog2: 30, level: 1, pa: 0x4000_0000 })
-    expect(find(tlb, { hi: 0xff, lo: -1 })).toBe(true)
-    expect([tlb.paHi, tlb.paLo >>> 0, tlb.sizeLog2]).toEqual([0x7f, 0xffff_ffff, 39])
-    expect(find(tlb, { hi: 0x10, lo: 0x7fff_ffff })).toBe(true)
+    expect(output(tlb, { hi: 0xff, lo: -1 })).toMatchObject({ paHi: 0x7f, paLo: 0xffff_ffff, sizeLog2: 39 })
+    expect(output(tlb, { hi: 0x10, lo: 0x7fff_ffff })).toMatchObject({ paHi: 0, paLo: 0x7fff_ffff, sizeLog2: 30 })
     expect(find(tlb, { hi: 0x10, lo: 0x8000_0000 | 0 })).toBe(false)
   })
 
@@ -55,7 +66,7 @@ describe('IOTLB', () => {
       insert(tlb, { ...key, pa: 0x1000 * (index + 1) })
     })
     keys.forEach((key, index) => {
-      expect([find(tlb, key), tlb.paLo]).toEqual([true, 0x1000 * (index + 1)])
+      expect(output(tlb, key)).toMatchObject({ paLo: 0x1000 * (index + 1) })
     })
     expect(find(tlb, { regime: REGIME_EL2, tag: 2 })).toBe(false)
     expect(find(tlb, { regime: REGIME_EL1, tag: (1 << 16) | 1 })).toBe(false)
@@ -76,7 +87,7 @@ describe('IOTLB', () => {
     const tlb = new Tlb(4)
     for (let page = 0; page < 4; page++) insert(tlb, { lo: page << 12 })
     insert(tlb, { lo: 0, pa: 0x5000 })
-    expect([tlb.used, find(tlb), tlb.paLo]).toEqual([4, true, 0x5000])
+    expect([tlb.used, output(tlb)!.paLo]).toEqual([4, 0x5000])
     insert(tlb, { lo: 0x9000 })
     expect([tlb.used, find(tlb, { lo: 0x9000 })]).toEqual([4, true])
   })
@@ -188,7 +199,11 @@ describe('IOTLB', () => {
                 page < first(each) + cover(each.size),
             )
             const found = tlb.find(regime, (vmid << 16) | asid, aset, Math.floor(page / 2 ** 20), page << 12)
-            expect(found).toBe(fits.length > 0)
+            expect(found >= 0).toBe(fits.length > 0)
+            if (found < 0) return
+            const outputs = fits.map((each) => ((each.pa << 12) & ~(2 ** each.size - 1)) >>> 12)
+            const result = read(tlb, found, { hi: Math.floor(page / 2 ** 20), lo: page << 12 })
+            expect(outputs).toContain((result.paLo >>> 12) - (page % cover(result.sizeLog2)))
           }
           expect(tlb.used).toBe(list.length)
         }

@@ -9,15 +9,17 @@ export const REGIME_EL2 = 1
 export const REGIME_EL2_E2H = 2
 export const REGIME_STAGE2 = 3
 
-/** Words of an entry: input (2), tag, key, output (2), leaf (see `packLeaf`), unused. */
+/** Words of an entry: input page and key, high input, tag, output page (2), leaf (see `packLeaf`). */
 const STRIDE = 8
 const WAYS = 4
-/** Bits of the key: regime 1:0, global 2, address space set of a global entry 3, log2 of the size 9:4, valid 31. */
-const GLOBAL = 1 << 2
-const ASET_SHIFT = 3
-const SIZE_SHIFT = 4
-const VALID = -2147483648
-/** Bits of word 6: rights 5:0, clean 6, global 7, log2 of the leaf 13:8, its level 16:14, its granule 18:17 (as TG of a command). */
+/** Bits of the key, below the page: valid 0, regime 2:1, global 3, address space set of a global entry 4, log2 of the size 10:5. */
+const VALID = 1
+const REGIME_SHIFT = 1
+const GLOBAL = 1 << 3
+const ASET_SHIFT = 4
+const SIZE_SHIFT = 5
+const PAGE = -4096
+/** Bits of word 5: rights 5:0, clean 6, global 7, log2 of the leaf 13:8, its level 16:14, its granule 18:17 (as TG of a command). */
 const LEAF_CLEAN = 1 << 6
 const LEAF_GLOBAL = 1 << 7
 const LEAF_SHIFT = 8
@@ -64,6 +66,15 @@ export interface TlbScope {
   readonly level: number
 }
 
+/** What an entry says of an input. */
+export interface TlbResult {
+  paHi: number
+  paLo: number
+  rights: number
+  /** log2 of the bytes that translate alike. */
+  sizeLog2: number
+}
+
 /** One entry, for people. */
 export interface TlbEntry {
   readonly regime: number
@@ -79,18 +90,12 @@ export interface TlbEntry {
 export class Tlb {
   /** Entries that fit; 0: off. */
   readonly capacity: number
-  /** Result of the last hit: output of the input's page, rights, size, and whether a write must still mark the page dirty. */
-  paHi = 0
-  paLo = 0
-  rights = 0
-  sizeLog2 = 0
-  clean = false
   /** Valid entries. */
   used = 0
   readonly #words: Int32Array
   readonly #setMask: number
-  /** Leaf sizes present, ascending: log2, masks of the input's page, how many entries. */
-  readonly #sizes = new Int32Array(64)
+  /** Leaf sizes present, ascending: as bits of the key, masks of the input's page, how many entries. */
+  readonly #keys = new Int32Array(64)
   readonly #maskLo = new Int32Array(64)
   readonly #maskHi = new Int32Array(64)
   readonly #countOfSize = new Int32Array(64)
@@ -111,34 +116,51 @@ export class Tlb {
    * Looks an input up.
    * @param tag VMID << 16 | ASID; both 0 where the regime has none.
    * @param aset CD.ASET: global entries serve only their own set (3.17.1).
+   * @returns the entry, for `rights`, `clean` and `read`; -1: a miss.
    */
-  find(regime: number, tag: number, aset: number, hi: number, lo: number): boolean {
-    if (this.#probe(VALID | regime, tag, hi, lo)) return true
-    if (this.#globals === 0) return false
-    return this.#probe(VALID | regime | GLOBAL | (aset << ASET_SHIFT), tag & -65536, hi, lo)
+  find(regime: number, tag: number, aset: number, hi: number, lo: number): number {
+    const key = VALID | (regime << REGIME_SHIFT)
+    const own = this.#probe(key, tag, hi, lo)
+    if (own >= 0 || this.#globals === 0) return own
+    return this.#probe(key | GLOBAL | (aset << ASET_SHIFT), tag & -65536, hi, lo)
   }
 
-  #probe(key: number, tag: number, hi: number, lo: number): boolean {
+  #probe(key: number, tag: number, hi: number, lo: number): number {
     const words = this.#words
     for (let each = 0; each < this.#sizeCount; each++) {
       const pageLo = lo & this.#maskLo[each]!
       const pageHi = hi & this.#maskHi[each]!
-      const sizeLog2 = this.#sizes[each]!
-      const wanted = key | (sizeLog2 << SIZE_SHIFT)
+      const wanted = pageLo | key | this.#keys[each]!
       let at = this.#set(pageHi, pageLo, tag)
       const end = at + WAYS * STRIDE
-      for (; at < end; at += STRIDE) {
-        if (words[at] !== pageLo || words[at + 2] !== tag || words[at + 3] !== wanted || words[at + 1] !== pageHi) continue
-        const rest = words[at + 6]!
-        this.paLo = words[at + 4]! | (lo & ~this.#maskLo[each]!)
-        this.paHi = words[at + 5]! | (hi & ~this.#maskHi[each]!)
-        this.rights = rest & 63
-        this.clean = (rest & LEAF_CLEAN) !== 0
-        this.sizeLog2 = sizeLog2
-        return true
-      }
+      for (; at < end; at += STRIDE) if (words[at] === wanted && words[at + 2] === tag && words[at + 1] === pageHi) return at
     }
-    return false
+    return -1
+  }
+
+  /** What the entry allows. */
+  rights(at: number): number {
+    return this.#words[at + 5]! & 63
+  }
+
+  /** Whether a write must first mark the page dirty. */
+  clean(at: number): boolean {
+    return (this.#words[at + 5]! & LEAF_CLEAN) !== 0
+  }
+
+  /** Where an input in this entry leads, and the rest that the entry says. */
+  read(at: number, hi: number, lo: number, into: TlbResult): void {
+    const words = this.#words
+    const sizeLog2 = (words[at]! >>> SIZE_SHIFT) & 63
+    if (sizeLog2 < 32) {
+      into.paLo = words[at + 3]! | (lo & ((1 << sizeLog2) - 1))
+      into.paHi = words[at + 4]!
+    } else {
+      into.paLo = lo
+      into.paHi = words[at + 4]! | (hi & ((1 << (sizeLog2 - 32)) - 1))
+    }
+    into.rights = words[at + 5]! & 63
+    into.sizeLog2 = sizeLog2
   }
 
   /** Index of the first word of the set. */
@@ -165,30 +187,29 @@ export class Tlb {
     const global = (leaf & LEAF_GLOBAL) !== 0
     const maskLo = sizeLog2 >= 32 ? 0 : -1 << sizeLog2
     const maskHi = sizeLog2 <= 32 ? -1 : -1 << (sizeLog2 - 32)
-    const key = VALID | regime | (sizeLog2 << SIZE_SHIFT) | (global ? GLOBAL | (aset << ASET_SHIFT) : 0)
+    const key = VALID | (regime << REGIME_SHIFT) | (sizeLog2 << SIZE_SHIFT) | (global ? GLOBAL | (aset << ASET_SHIFT) : 0)
+    const first = (lo & maskLo) | key
     const ownTag = global ? tag & -65536 : tag
     const set = this.#set(hi & maskHi, lo & maskLo, ownTag)
     let at = -1
     for (let way = set; way < set + WAYS * STRIDE; way += STRIDE) {
-      const same = words[way] === (lo & maskLo) && words[way + 1] === (hi & maskHi) && words[way + 2] === ownTag
-      if (same && words[way + 3] === key) {
+      if (words[way] === first && words[way + 1] === (hi & maskHi) && words[way + 2] === ownTag) {
         at = way
         break
       }
-      if (words[way + 3] === 0 && at < 0) at = way
+      if (words[way] === 0 && at < 0) at = way
     }
     if (at < 0) {
       at = set + (this.#victim & (WAYS - 1)) * STRIDE
       this.#victim++
     }
     this.#drop(at)
-    words[at] = lo & maskLo
+    words[at] = first
     words[at + 1] = hi & maskHi
     words[at + 2] = ownTag
-    words[at + 3] = key
-    words[at + 4] = paLo & maskLo
-    words[at + 5] = paHi & maskHi
-    words[at + 6] = leaf
+    words[at + 3] = paLo & maskLo
+    words[at + 4] = paHi & maskHi
+    words[at + 5] = leaf
     this.used++
     if (global) this.#globals++
     if (this.#countOfSize[sizeLog2]!++ === 0) this.#listSizes()
@@ -201,8 +222,8 @@ export class Tlb {
     const vmidMask = 0xffff & ~(scope.vmidIgnored ?? 0)
     let gone = 0
     for (let at = 0; at < words.length; at += STRIDE) {
-      const key = words[at + 3]!
-      if (key === 0 || ((scope.regimes >>> (key & 3)) & 1) === 0) continue
+      const key = words[at]!
+      if (key === 0 || ((scope.regimes >>> ((key >>> REGIME_SHIFT) & 3)) & 1) === 0) continue
       const tag = words[at + 2]!
       if (scope.vmid >= 0 && (((tag >>> 16) ^ scope.vmid) & vmidMask) !== 0) continue
       if ((key & GLOBAL) !== 0) {
@@ -218,7 +239,7 @@ export class Tlb {
   /** Whether the leaf of this entry meets the scope's addresses, granule and level. */
   #covers(scope: TlbScope, at: number): boolean {
     const words = this.#words
-    const rest = words[at + 6]!
+    const rest = words[at + 5]!
     if (scope.granule !== 0 && ((rest >>> GRANULE_SHIFT) & 3) !== scope.granule) return false
     if (scope.level !== 0 && ((rest >>> LEVEL_SHIFT) & 7) !== scope.level) return false
     const leafPages = 2 ** (((rest >>> LEAF_SHIFT) & 63) - 12)
@@ -229,9 +250,9 @@ export class Tlb {
 
   #drop(at: number): void {
     const words = this.#words
-    const key = words[at + 3]!
+    const key = words[at]!
     if (key === 0) return
-    words[at + 3] = 0
+    words[at] = 0
     this.used--
     if ((key & GLOBAL) !== 0) this.#globals--
     const sizeLog2 = (key >>> SIZE_SHIFT) & 63
@@ -242,7 +263,7 @@ export class Tlb {
     this.#sizeCount = 0
     for (let log2 = 0; log2 < 64; log2++) {
       if (this.#countOfSize[log2] === 0) continue
-      this.#sizes[this.#sizeCount] = log2
+      this.#keys[this.#sizeCount] = log2 << SIZE_SHIFT
       this.#maskLo[this.#sizeCount] = log2 >= 32 ? 0 : -1 << log2
       this.#maskHi[this.#sizeCount] = log2 <= 32 ? -1 : -1 << (log2 - 32)
       this.#sizeCount++
@@ -255,16 +276,16 @@ export class Tlb {
     const out: TlbEntry[] = []
     const wide = (hi: number, lo: number) => (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
     for (let at = 0; at < words.length; at += STRIDE) {
-      const key = words[at + 3]!
+      const key = words[at]!
       if (key === 0) continue
       out.push({
-        regime: key & 3,
+        regime: (key >>> REGIME_SHIFT) & 3,
         vmid: words[at + 2]! >>> 16,
         asid: (key & GLOBAL) !== 0 ? null : words[at + 2]! & 0xffff,
-        input: wide(words[at + 1]!, words[at]!),
-        output: wide(words[at + 5]!, words[at + 4]!),
+        input: wide(words[at + 1]!, key & PAGE),
+        output: wide(words[at + 4]!, words[at + 3]!),
         sizeLog2: (key >>> SIZE_SHIFT) & 63,
-        rights: words[at + 6]! & 63,
+        rights: this.rights(at),
       })
     }
     return out

@@ -269,6 +269,30 @@ describe('SMMUv3 translation', () => {
     expect(rig.reach(1, 0x2000)).toBe('F_TRANSLATION')
   })
 
+  it('reads big-endian tables where CD.ENDI says so', () => {
+    const rig = new Rig()
+    const space = rig.space(1)
+    space.table.map(0x1000, PA, 0x1000, RW)
+    let table = Number(space.cd.TTB0!)
+    for (let level = 0; level < 4; level++) {
+      const at = table + (level === 3 ? 8 : 0)
+      const bytes = rig.memory.read(at, 8)
+      table = Number(rig.memory.read64(at) & 0xffff_ffff_f000n)
+      rig.memory.write(at, bytes.reverse())
+    }
+    rig.stage1(1, space, { ENDI: 1 })
+    rig.stage1(2, space)
+    expect(rig.reach(1, 0x1000)).toBe(BigInt(PA))
+    expect(rig.reach(2, 0x1000)).toBe('F_TRANSLATION')
+  })
+
+  it('refuses what no bus can carry', () => {
+    const rig = new Rig()
+    expect(() => rig.dma(2 ** 32, 0)).toThrow(/StreamID/)
+    expect(() => rig.dma(1, 0, { pasid: 1 << 20 })).toThrow(/0xfffff/)
+    expect(() => rig.smmu.explain({ device: 1, pasid: -1, iova: 0n, access: 'read' })).toThrow(/leave it out/)
+  })
+
   it('gives the same answers without any cache', () => {
     const rig = new Rig({ caches: { config: 0, tlb: 0 } })
     const space = rig.space(1)

@@ -10,7 +10,6 @@ import { WALK_OK, Walker, type WalkObserver } from '../../format/pt/walker.ts'
 import * as events from '../../format/smmuv3/events.ts'
 import { intermediateBits } from '../../format/smmuv3/features.ts'
 import { CD_BYPASS, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
-import { CONFIG_S2 } from '../../format/smmuv3/ste.ts'
 import { atsRequest, translatedTransaction } from './ats.ts'
 import {
   ACCESS_MASK,
@@ -18,6 +17,7 @@ import {
   type ConfigObserver,
   type Configuration,
   type Context,
+  READ,
   type Stream,
   TRANSLATED,
   WRITE,
@@ -35,7 +35,7 @@ import {
   refuseWalk,
 } from './refusals.ts'
 import type { Stalled } from './stall.ts'
-import { packLeaf, REGIME_EL2, REGIME_STAGE2, type Tlb } from './tlb.ts'
+import { packLeaf, REGIME_EL2, REGIME_STAGE2, type Tlb, type TlbResult } from './tlb.ts'
 
 /** Results of `translate`. */
 export const DONE = 0
@@ -55,7 +55,7 @@ export interface TranslatorParts {
 }
 
 /** Its fields are the request that it works on, and the result of the last one. */
-export class Translator implements Request {
+export class Translator implements Request, TlbResult {
   device = 0
   pasid = -1
   hi = 0
@@ -78,6 +78,8 @@ export class Translator implements Request {
   readonly walker: Walker
   /** Whether it leaves traces. */
   readonly live: boolean
+  /** Whether cached CDs may be used without a look at the STE: STEs are cached, too. */
+  readonly #short: boolean
   readonly #faults: FaultUnit
   readonly #observer: ConfigObserver | null
   #held: Stalled | null = null
@@ -88,6 +90,7 @@ export class Translator implements Request {
     this.tlb = parts.tlb
     this.#faults = parts.faults
     this.live = observer === null
+    this.#short = this.live && parts.config.streams.capacity > 0
     this.#observer = observer
     this.walker = new Walker(parts.memory)
     this.walker.observer = observer
@@ -99,8 +102,23 @@ export class Translator implements Request {
    * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED.
    */
   translate(device: number, pasid: number, hi: number, lo: number, flags: number): number {
-    if (this.enabled && flags < ATS_REQUEST && this.#hit(device, pasid, hi, lo, flags)) return DONE
+    if (this.#short && this.enabled && flags < ATS_REQUEST) {
+      const context = this.config.contexts.find(device, Math.max(pasid, 0))
+      if (context !== null && context.halves < 4 && (pasid < 0 ? context.plain : context.numbered)) {
+        // Both caches hit and the access is allowed: numbers only.
+        const va = withoutTag(context, hi)
+        const at = this.tlb.find(context.regime, context.tag, context.aset, va, lo)
+        if (at >= 0 && this.#allows(at, context.need[flags]!, flags)) return this.fromTlb(at, va, lo)
+        this.#take(device, pasid, hi, lo, flags, null)
+        return this.#inContext(context, va, at)
+      }
+    }
     return this.#resolve(device, pasid, hi, lo, flags, null)
+  }
+
+  /** Whether the TLB's entry can answer this access: it has the rights, and the page need not be made dirty first. */
+  #allows(at: number, need: number, flags: number): boolean {
+    return (need & ~this.tlb.rights(at)) === 0 && ((flags & ACCESS_MASK) !== WRITE || !this.tlb.clean(at))
   }
 
   /** A stalled transaction, tried again before software answered. */
@@ -108,33 +126,19 @@ export class Translator implements Request {
     return this.#resolve(held.device, held.pasid ?? -1, held.iovaHi, held.iovaLo, held.flags, held)
   }
 
-  /** All caches hit and the access is allowed: numbers only. */
-  #hit(device: number, pasid: number, hi: number, lo: number, flags: number): boolean {
-    if (!this.live) return false
-    const stream = this.config.streams.find(device, 0)
-    if (stream === null || (stream.config & 3) === 0) return false
-    const { tlb } = this
-    if (stream.config === CONFIG_S2) {
-      if (pasid >= 0 || !tlb.find(REGIME_STAGE2, stream.vmidTag, 0, hi, lo)) return false
-    } else {
-      const index = pasid < 0 ? stream.plainCd : pasid >= stream.firstCd && pasid < stream.cdCount ? pasid : -1
-      if (index < 0) return false
-      const context = this.config.contexts.find(device, index)
-      if (context === null || context.stream !== stream || context.status !== LOOKUP_OK || context.halves >= 4) return false
-      if (!tlb.find(stream.regime, context.tag, context.aset, withoutTag(context, hi), lo)) return false
-    }
-    if ((stream.need[flags]! & ~tlb.rights) !== 0 || (tlb.clean && (flags & ACCESS_MASK) === WRITE)) return false
-    this.fromTlb()
-    return true
-  }
-
-  #resolve(device: number, pasid: number, hi: number, lo: number, flags: number, held: Stalled | null): number {
+  #take(device: number, pasid: number, hi: number, lo: number, flags: number, held: Stalled | null): void {
     this.device = device
     this.pasid = pasid
     this.hi = hi
     this.lo = lo
     this.flags = flags
     this.#held = held
+  }
+
+  #resolve(device: number, pasid: number, hi: number, lo: number, flags: number, held: Stalled | null): number {
+    this.#take(device, pasid, hi, lo, flags, held)
+    // 13.7: without PASID, a translation request says nothing of execution and privilege.
+    if ((flags & ATS_REQUEST) !== 0 && pasid < 0) this.flags = ATS_REQUEST | ((flags & ACCESS_MASK) === WRITE ? WRITE : READ)
     if (!this.enabled) return this.#disabled()
     if ((flags & TRANSLATED) !== 0) return translatedTransaction(this)
     const stream = this.stream()
@@ -180,16 +184,24 @@ export class Translator implements Request {
   #throughStage1(stream: Stream, index: number): number {
     const context = this.context(stream, index)
     if (context.status !== LOOKUP_OK) return refuseContext(this, stream, context)
-    const need = stream.need[this.flags & 7]!
     const va = withoutTag(context, this.hi)
     const half = upperHalf(stream, va) ? 1 : 0
     if (this.blockedUnprivileged(context, half)) return refuseE0pd(this, stream, context, half)
-    if (this.live && this.tlb.find(stream.regime, context.tag, context.aset, va, this.lo)) {
-      const allowed = (need & ~this.tlb.rights) === 0
-      if (allowed && !(this.tlb.clean && (this.flags & ACCESS_MASK) === WRITE)) return this.fromTlb()
+    const at = this.live ? this.tlb.find(stream.regime, context.tag, context.aset, va, this.lo) : -1
+    return this.#inContext(context, va, at)
+  }
+
+  /** From a valid CD on. @param at the TLB's entry for the address, -1: none. */
+  #inContext(context: Context, va: number, at: number): number {
+    const { stream } = context
+    const need = context.need[this.flags & 7]!
+    if (at >= 0) {
+      if (this.#allows(at, need, this.flags)) return this.fromTlb(at, va, this.lo)
       // With two stages, the walk says which one refuses.
-      if (!allowed && stream.stage2 === null) return refuseCached(this, stream, context, 1)
+      const refused = (need & ~this.tlb.rights(at)) !== 0
+      if (refused && stream.stage2 === null) return refuseCached(this, stream, context, 1, this.tlb.rights(at))
     }
+    const half = upperHalf(stream, va) ? 1 : 0
     const space = half === 1 ? context.high : context.low
     if (space === null) return refuseHalf(this, stream, context, half)
     if (this.walker.walk(space, va, this.lo, need, this.live) !== WALK_OK) return refuseWalk(this, stream, context, space)
@@ -199,12 +211,14 @@ export class Translator implements Request {
   /** Stage 2 alone, of the request's address. */
   throughStage2(stream: Stream): number {
     const space = stream.stage2!
-    const access = effective(this, stream)
-    const need = stream.need[access.access | (access.privileged ? 4 : 0)]!
-    if (this.live && this.tlb.find(REGIME_STAGE2, stream.vmidTag, 0, this.hi, this.lo)) {
-      const allowed = (need & ~this.tlb.rights) === 0
-      if (!allowed) return refuseCached(this, stream, null, 2)
-      if (!(this.tlb.clean && access.access === WRITE)) return this.fromTlb()
+    // 3.9.1.3: translated transactions count as unprivileged data.
+    const write = (this.flags & ACCESS_MASK) === WRITE
+    const need = stream.need[(this.flags & TRANSLATED) === 0 ? this.flags & 7 : write ? WRITE : READ]!
+    if (this.live) {
+      const at = this.tlb.find(REGIME_STAGE2, stream.vmidTag, 0, this.hi, this.lo)
+      if (at >= 0 && this.#allows(at, need, this.flags)) return this.fromTlb(at, this.hi, this.lo)
+      const refused = at >= 0 && (need & ~this.tlb.rights(at)) !== 0
+      if (refused) return refuseCached(this, stream, null, 2, this.tlb.rights(at))
     }
     const { stage2 } = this.walker
     if (stage2.walk(space, this.hi, this.lo, need, this.live) !== WALK_OK)
@@ -237,12 +251,8 @@ export class Translator implements Request {
   }
 
   /** Result of a hit. */
-  fromTlb(): number {
-    const { tlb } = this
-    this.paHi = tlb.paHi
-    this.paLo = tlb.paLo
-    this.rights = tlb.rights
-    this.sizeLog2 = tlb.sizeLog2
+  fromTlb(at: number, hi: number, lo: number): number {
+    this.tlb.read(at, hi, lo, this)
     this.cached = true
     return DONE
   }
@@ -251,7 +261,7 @@ export class Translator implements Request {
   fromStage1(stream: Stream, context: Context, space: PtSpace, va: number): number {
     const { walker } = this
     this.#fromWalker(walker)
-    if (!this.live) return DONE
+    if (!this.live || this.tlb.capacity === 0) return DONE
     const format = space.format
     const clean = writableClean(walker, space) || (space.stage2 !== null && writableClean(walker.stage2, space.stage2))
     const global = stream.regime !== REGIME_EL2 && (walker.lo & NOT_GLOBAL) === 0
@@ -266,7 +276,7 @@ export class Translator implements Request {
   fromStage2(stream: Stream, space: PtSpace): void {
     const walker = this.walker.stage2
     this.#fromWalker(walker)
-    if (!this.live) return
+    if (!this.live || this.tlb.capacity === 0) return
     const { format } = space
     const level = levelOf(format, walker.depth)
     const clean = writableClean(walker, space)
