@@ -37,6 +37,10 @@ export class FakeDriver implements IommuDriver {
   /** Domain → PASID → its PASID table entry. */
   readonly entries = new Map<DriverDomain, Map<number, { readonly ioMm: DriverIoMm; quiet: boolean }>>()
   readonly spaces = new Map<DriverIoMm, FakeTable>()
+  /** PASIDs and processes of the io_mm that are allocated. */
+  readonly #taken = new Set<unknown>()
+  /** How many entries lead to an io_mm. */
+  readonly #leading = new Map<DriverIoMm, number>()
   readonly #tables = new Map<DriverDomain, FakeTable>()
   readonly #fail: { match: string; skip: number; error: Error }[] = []
   /** Called at each step of each call, with the call. */
@@ -108,16 +112,18 @@ export class FakeDriver implements IommuDriver {
 
   *ioMmAlloc(ioMm: DriverIoMm): Op<void> {
     yield* this.#call(`ioMmAlloc ${label(ioMm)}`)
-    const same = [...this.spaces.keys()].some((one) => one.pasid === ioMm.pasid || (ioMm.mm !== null && one.mm === ioMm.mm))
+    const same = this.#taken.has(ioMm.pasid) || (ioMm.mm !== null && this.#taken.has(ioMm.mm))
     this.#expect(!same, `${label(ioMm)} has the PASID or the process of another io_mm`)
+    this.#taken.add(ioMm.pasid).add(ioMm.mm ?? ioMm.pasid)
     this.spaces.set(ioMm, new FakeTable())
   }
 
   *ioMmFree(ioMm: DriverIoMm): Op<void> {
     yield* this.#call(`ioMmFree ${label(ioMm)}`)
-    for (const [domain, entries] of this.entries)
-      for (const entry of entries.values())
-        this.#expect(entry.ioMm !== ioMm, `${label(ioMm)} freed with an entry in ${domain.name}`)
+    this.#expect((this.#leading.get(ioMm) ?? 0) === 0, `${label(ioMm)} freed with an entry that leads to it`)
+    this.#leading.delete(ioMm)
+    this.#taken.delete(ioMm.pasid)
+    if (ioMm.mm !== null) this.#taken.delete(ioMm.mm)
     this.#expect(this.spaces.delete(ioMm), `${label(ioMm)} freed, and was not allocated`)
   }
 
@@ -128,6 +134,7 @@ export class FakeDriver implements IommuDriver {
     this.#expect(!entries.has(ioMm.pasid), `entry ${ioMm.pasid} of ${domain.name} written twice`)
     this.#expect(ioMm.pasid !== 0, 'entry 0 is the domain itself')
     entries.set(ioMm.pasid, { ioMm, quiet: false })
+    this.#leading.set(ioMm, (this.#leading.get(ioMm) ?? 0) + 1)
     yield* step('entry valid')
   }
 
@@ -137,6 +144,7 @@ export class FakeDriver implements IommuDriver {
     this.#expect(entries.get(ioMm.pasid)?.ioMm === ioMm, `entry ${ioMm.pasid} of ${domain.name} cleared, and is not there`)
     this.#expect(!this.#asked(ioMm, domain), `entry ${ioMm.pasid} of ${domain.name} cleared with page requests under way`)
     entries.delete(ioMm.pasid)
+    this.#leading.set(ioMm, (this.#leading.get(ioMm) ?? 0) - 1)
     yield* step('entry cleared')
   }
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { run, Scheduler } from '../base/op.ts'
+import { type Op, run, Scheduler } from '../base/op.ts'
 import { UR, UW } from '../base/types.ts'
 import type { MmEvent } from './events.ts'
+import type { Mm } from './mm.ts'
 import { Cache, CPUS, small } from './small.suite.ts'
 import { prot } from './vma.ts'
 
@@ -258,6 +259,30 @@ describe.each(CPUS)('a process, %s', (_, cpu) => {
       expect(run(mm.load(AT, 1))).toEqual(run(child.load(AT, 1)))
       expect(mm.translate(AT)).toBe(child.translate(AT))
       for (const one of [mm, child, tasks[2].result()]) run(one.exit())
+      expect([system.framesInUse, system.swap.inUse]).toEqual([0, 0])
+    }
+  })
+
+  it('a child that joins while a shared page is moved sees the page that all see', () => {
+    for (let seed = 0; seed < 60; seed++) {
+      const system = small(cpu)
+      const mm = system.create('X')
+      run(mm.mmap(AT, page, prot('rw'), { shared: true }))
+      run(mm.store(AT, Uint8Array.of(1)))
+      const scheduler = new Scheduler(seed)
+      const child = scheduler.spawn(
+        'fork',
+        (function* (): Op<Mm> {
+          const forked = yield* mm.fork('C')
+          yield* forked.access(AT, 'write')
+          return forked
+        })(),
+      )
+      scheduler.spawn('move', seed % 2 === 0 ? mm.swapOut(AT) : mm.migrate(AT))
+      scheduler.run()
+      run(child.result().store(AT, Uint8Array.of(2)))
+      expect([seed, run(mm.load(AT, 1))]).toEqual([seed, Uint8Array.of(2)])
+      for (const one of [mm, child.result()]) run(one.exit())
       expect([system.framesInUse, system.swap.inUse]).toEqual([0, 0])
     }
   })
