@@ -1,8 +1,15 @@
 /** One row of the benchmark: our work and the C twin's, in turns. */
+import type { PhysicalMemory } from '../src/memory/physical.ts'
+import { RAM_START, tablesEnd } from './tables.ts'
 import { Twin, type TwinImage, type TwinResult } from './twin.ts'
 
 export const twin = Twin.compile()
 process.on('exit', () => twin?.remove())
+
+/** All of the memory's tables, for the twin; null without one. */
+export function imageOf(memory: PhysicalMemory): TwinImage | null {
+  return twin?.image(memory, RAM_START, tablesEnd(memory)) ?? null
+}
 
 /** Turns of ours and the twin's, and rounds within a turn. */
 const TURNS = 5

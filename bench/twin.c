@@ -72,40 +72,71 @@ static uint64_t walk2(uint64_t root, uint64_t ipa, int write) {
   }
 }
 
-/* A translation cache of 4 ways: tag, page → frame, rights. */
+/* A configuration cache (device, PASID → tag), and a translation cache (tag, page → frame, rights); 4 ways each. A miss walks. */
+struct config {
+  uint32_t device, pasid, tag, valid;
+};
 struct way {
   uint64_t page;
   uint64_t frame;
   uint32_t tag;
   uint32_t rights;
 };
+static struct config configs[64 * 4];
 static struct way *sets;
 static uint32_t set_mask;
 
-static inline uint32_t set_of(uint64_t page, uint32_t tag) {
-  uint32_t hash = ((uint32_t)page ^ (uint32_t)(page >> 32) ^ tag * 0x9e3779b1u) * 0x85ebca6bu;
-  return (hash >> 16) & set_mask;
+static inline uint32_t mix(uint32_t first, uint32_t second) {
+  uint32_t mixed = first * 0x9e3779b1u ^ second * 0x85ebca6bu;
+  return mixed ^ mixed >> 15;
 }
 
-static uint64_t hit(uint64_t va, uint32_t tag, uint32_t need) {
+static uint64_t hit(uint32_t device, uint32_t pasid, uint64_t va, uint32_t need, uint64_t root) {
+  struct config *config = configs + (mix(device, pasid) & 63) * 4;
+  int i = 0;
+  while (config[i].device != device || config[i].pasid != pasid || !config[i].valid)
+    if (++i == 4) return 0;
+  uint32_t tag = config[i].tag;
   uint64_t page = va >> 12;
-  struct way *way = sets + (size_t)set_of(page, tag) * 4;
-  for (int i = 0; i < 4; i++)
+  struct way *way = sets + (size_t)(mix((uint32_t)page ^ (uint32_t)(page >> 32), tag) & set_mask) * 4;
+  for (i = 0; i < 4; i++)
     if (way[i].page == page && way[i].tag == tag) return (way[i].rights & need) == need ? way[i].frame | (va & 4095) : 0;
-  return 0;
+  uint64_t out = walk1(root, va, need >> 1, 0, 0);
+  static uint32_t victim;
+  way[victim++ & 3] = (struct way){page, out & ~4095ull, tag, 3};
+  return out;
 }
 
+/* Every leaf, with what all levels allow, told to a visitor. */
+struct leaf {
+  uint64_t input, output, pa, entry;
+  uint32_t log2, rights;
+};
 static uint64_t visited, visited_sum;
-static void enumerate(uint64_t table, int shift, uint64_t va) {
-  for (int slot = 0; slot < 512; slot++) {
-    uint64_t entry, at = va + ((uint64_t)slot << shift);
-    if (!load(table + slot * 8, &entry)) return;
-    if (!(entry & 1)) continue;
-    if (shift > 12 && (entry & 2)) enumerate(entry & ADDRESS, shift - 9, at);
-    else {
-      visited++;
-      visited_sum += (uint32_t)(at ^ (entry & ADDRESS));
+static void count_leaf(const struct leaf *at) {
+  visited++;
+  visited_sum += (uint32_t)(at->input ^ at->output);
+}
+static void (*volatile visitor)(const struct leaf *) = count_leaf;
+
+static void enumerate(uint64_t table, uint32_t shift, uint64_t va, uint32_t limit) {
+  for (uint32_t slot = 0; slot < 512; slot++) {
+    uint64_t entry, at = va + ((uint64_t)slot << shift), pa = table + slot * 8;
+    if (!load(pa, &entry)) return;
+    if (!(entry & 1) || (shift == 12 && !(entry & 2))) continue;
+    if (shift > 12 && (entry & 2)) {
+      /* APTable, XNTable, PXNTable: 62:59 */
+      uint32_t below = limit & ~((entry >> 62 & 1 ? 0x12 : 0) | (entry >> 61 & 1 ? 3 : 0) | (entry >> 60 & 1 ? 4 : 0) | (entry >> 59 & 1 ? 0x20 : 0));
+      enumerate(entry & ADDRESS, shift - 9, at, below);
+      continue;
     }
+    /* AP[2:1], UXN, PXN: 7:6, 54, 53 */
+    uint32_t rights = 8 | (entry & 0x80 ? 0 : 0x10);
+    if (entry & 0x40) rights |= entry & 0x80 ? 1 : 3;
+    if (!(entry >> 54 & 1)) rights |= 4;
+    if (!(entry >> 53 & 1) && (entry & 0xc0) != 0x40) rights |= 0x20;
+    struct leaf leaf = {at, entry & ADDRESS & ~((1ull << shift) - 1), pa, entry, shift, rights & limit};
+    visitor(&leaf);
   }
 }
 
@@ -132,18 +163,11 @@ int main(int argc, char **argv) {
   const char *command = argv[4];
   uint64_t root = strtoull(argv[5], 0, 16);
   uint64_t root2 = argc > 6 ? strtoull(argv[6], 0, 16) : 0;
-  uint32_t pages = argc > 7 ? strtoul(argv[7], 0, 16) : 0;
-  uint32_t rounds = argc > 8 ? strtoul(argv[8], 0, 16) : 1;
+  uint32_t rounds = argc > 7 ? strtoul(argv[7], 0, 16) : 1;
   if (!strcmp(command, "hit")) {
-    uint32_t total = 1024;
-    set_mask = total - 1;
-    sets = calloc(total * 4, sizeof *sets);
-    for (uint32_t page = 0; page < pages; page++) {
-      struct way *way = sets + (size_t)set_of(page, 1) * 4;
-      int i = 0;
-      while (i < 3 && way[i].tag) i++;
-      way[i] = (struct way){page, walk1(root, (uint64_t)page << 12, 0, 0, 0), 1, 3};
-    }
+    set_mask = 1023;
+    sets = calloc(4 * (set_mask + 1), sizeof *sets);
+    configs[(mix(5, 3) & 63) * 4 + 1] = (struct config){5, 3, 7, 1};
   }
   double best = 1e300;
   uint64_t sum = 0;
@@ -152,8 +176,8 @@ int main(int argc, char **argv) {
     sum = 0;
     if (!strcmp(command, "walk")) for (uint32_t i = 0; i < count; i++) sum += part(walk1(root, (uint64_t)sequence[i] << 12 | 0x123, i & 1, 0, 0));
     else if (!strcmp(command, "nested")) for (uint32_t i = 0; i < count; i++) sum += part(walk1(root, (uint64_t)sequence[i] << 12 | 0x123, i & 1, walk2, root2));
-    else if (!strcmp(command, "hit")) for (uint32_t i = 0; i < count; i++) sum += part(hit((uint64_t)sequence[i] << 12 | 0x123, 1, 1 + (i & 1)));
-    else if (!strcmp(command, "enumerate")) { visited = visited_sum = 0; enumerate(root, 39, 0); sum = visited_sum; }
+    else if (!strcmp(command, "hit")) for (uint32_t i = 0; i < count; i++) sum += part(hit(5, 3, (uint64_t)sequence[i] << 12 | 0x123, 1 + (i & 1), root));
+    else if (!strcmp(command, "enumerate")) { visited = visited_sum = 0; enumerate(root, 39, 0, 63); sum = visited_sum; }
     else return 2;
     double each = (double)(now() - start) / (strcmp(command, "enumerate") ? count : visited);
     if (each < best) best = each;

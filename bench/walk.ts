@@ -1,12 +1,12 @@
 /** The bare walk: cold, warm, nested, and enumeration. */
 import { UR, UW } from '../src/base/types.ts'
-import { enumerate } from '../src/format/pt/enumerate.ts'
+import { enumerate, type LeafView } from '../src/format/pt/enumerate.ts'
 import { type PtSpace, ptSpace } from '../src/format/pt/format.ts'
 import { PageTable } from '../src/format/pt/mapper.ts'
 import { vmsav8 } from '../src/format/pt/vmsav8.ts'
 import { Walker } from '../src/format/pt/walker.ts'
 import type { PhysicalMemory } from '../src/memory/physical.ts'
-import { ROUNDS, row, twin } from './row.ts'
+import { imageOf, ROUNDS, row } from './row.ts'
 import { newMemory, RAM_START, scattered, sequence, tablesEnd } from './tables.ts'
 
 const COUNT = 1 << 20
@@ -25,23 +25,19 @@ function walks(memory: PhysicalMemory, space: PtSpace, order: Uint32Array): () =
   }
 }
 
-function image(memory: PhysicalMemory) {
-  return twin?.image(memory, RAM_START, tablesEnd(memory)) ?? null
-}
-
 export function walkRows(): void {
   {
     const memory = newMemory()
     const pages = 1 << 23
     const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-    const file = image(memory)
+    const file = imageOf(memory)
     for (const [name, among, aim] of [
       ['4-level walk, cold: 8 Mi pages at random, 64 MiB of tables', pages, '≤ 3'],
       ['4-level walk, 64 Ki pages, 512 KiB of tables', 1 << 16, ''],
       ['4-level walk, warm: 64 pages', 64, ''],
     ] as const) {
       const order = sequence(COUNT, among)
-      const theirs = file && { image: file, sequence: order, command: 'walk', args: [space.root, 0, 0, ROUNDS] }
+      const theirs = file && { image: file, sequence: order, command: 'walk', args: [space.root, 0, ROUNDS] }
       row({ name, operations: COUNT, ours: walks(memory, space, order), theirs, aim })
     }
   }
@@ -49,11 +45,11 @@ export function walkRows(): void {
     const memory = newMemory()
     const pages = 1 << 20
     const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-    const file = image(memory)
+    const file = imageOf(memory)
     const sum = new Float64Array(1)
     const visitor = {
-      leaf(input: number, output: number) {
-        sum[0]! += (input ^ output) >>> 0
+      leaf(at: LeafView) {
+        sum[0]! += (at.input ^ at.output) >>> 0
       },
     }
     const ours = () => {
@@ -61,7 +57,7 @@ export function walkRows(): void {
       enumerate(memory, space, visitor)
       return sum[0]!
     }
-    const theirs = file && { image: file, sequence: sequence(1, 1), command: 'enumerate', args: [space.root, 0, 0, ROUNDS] }
+    const theirs = file && { image: file, sequence: sequence(1, 1), command: 'enumerate', args: [space.root, 0, ROUNDS] }
     row({ name: 'enumeration of 1 Mi entries', operations: pages, ours, theirs, aim: '≤ 8' })
   }
   {
@@ -71,8 +67,8 @@ export function walkRows(): void {
     const stage2 = identityStage2(memory, pages)
     const space = ptSpace({ ...stage1, stage2 })
     const order = sequence(COUNT, pages)
-    const file = image(memory)
-    const theirs = file && { image: file, sequence: order, command: 'nested', args: [space.root, stage2.root, 0, ROUNDS] }
+    const file = imageOf(memory)
+    const theirs = file && { image: file, sequence: order, command: 'nested', args: [space.root, stage2.root, ROUNDS] }
     row({ name: 'nested walk, 4 + 3 levels, 64 Ki pages', operations: COUNT, ours: walks(memory, space, order), theirs, aim: '' })
   }
 }

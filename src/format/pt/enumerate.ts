@@ -20,13 +20,26 @@ import {
   Walker,
 } from './walker.ts'
 
-/** What an enumeration reports. Addresses are doubles relative to bit 63:0 as documented; see `baseOf` for inputs of the upper half. */
+/** The leaf that an enumeration is at. The same object each time: copy what must last. */
+export interface LeafView {
+  /** Input address below 2^inputBits: add `baseOf(space, input)` for the address that a device uses. */
+  readonly input: number
+  /** Output address, intermediate under a stage 2. */
+  readonly output: number
+  /** log2 of the bytes that this entry maps. */
+  readonly log2: number
+  /** What all levels allow. */
+  readonly rights: number
+  readonly depth: number
+  /** Where the entry lies, and its words. */
+  readonly pa: number
+  readonly hi: number
+  readonly lo: number
+}
+
+/** Whom an enumeration tells. */
 export interface LeafVisitor {
-  /**
-   * A leaf. `input` is the input address below `inputBits` (add `baseOf(space, input)`), `output` its output address (intermediate under
-   * a stage 2), `log2` its size, `rights` what all levels allow, `pa` where the entry lies, `hi`/`lo` its words.
-   */
-  leaf(input: number, output: number, log2: number, rights: number, depth: number, pa: number, hi: number, lo: number): void
+  leaf(at: LeafView): void
   /** A table was entered: where it lies, its depth, and the first input that it covers. */
   table?(pa: number, depth: number, input: number): void
   /** Something that a walk would fault on: a reserved encoding, an address out of range, a table where nothing answers. */
@@ -64,10 +77,21 @@ export function enumerate(
   return { tables: walk.tables, leaves: walk.leaves, complete: walk.complete }
 }
 
-class Enumeration {
+/** Places in `Enumeration.#numbers`. Doubles that are passed on in arguments would be allocated one by one. */
+const INPUT = 0
+const OUTPUT = 1
+const PA = 2
+
+class Enumeration implements LeafView {
   tables = 0
   leaves = 0
   complete = true
+  log2 = 0
+  rights = 0
+  depth = 0
+  hi = 0
+  lo = 0
+  readonly #numbers = new Float64Array(3)
   readonly #memory: WordMemory
   readonly #space: PtSpace
   readonly #visitor: LeafVisitor
@@ -140,8 +164,11 @@ class Enumeration {
         hi = whole ? swap32(first) : 0
       }
       const kind = classify(format, depth, hi, lo)
-      if (kind === ENTRY_LEAF) this.#leaf(depth, input + slot * step, limit, pa + (slot << entryLog2), hi, lo, shift)
-      else if (kind === ENTRY_TABLE) this.#child(depth, input + slot * step, limit, pa + (slot << entryLog2), hi, lo)
+      if (kind === ENTRY_LEAF) {
+        this.#numbers[INPUT] = input + slot * step
+        this.#numbers[PA] = pa + (slot << entryLog2)
+        this.#leaf(depth, limit, hi, lo, shift)
+      } else if (kind === ENTRY_TABLE) this.#child(depth, input + slot * step, limit, pa + (slot << entryLog2), hi, lo)
       else if (kind === ENTRY_RESERVED)
         this.#visitor.broken?.(input + slot * step, depth, pa + (slot << entryLog2), hi, lo, 'reserved encoding')
       if (!this.complete) return
@@ -159,26 +186,44 @@ class Enumeration {
     this.table(outputOf(format, hi, lo), next, input, limit & tableRights(space, hi, lo))
   }
 
-  #leaf(depth: number, input: number, limit: number, pa: number, hi: number, lo: number, shift: number): void {
+  /** The leaf whose input and place `#numbers` holds. */
+  #leaf(depth: number, limit: number, hi: number, lo: number, shift: number): void {
     const space = this.#space
     const format = space.format
     const outHi = outputHi(format, hi, lo)
     const outLo = outputLo(format, lo)
-    if (outHi >= space.limitHi) {
-      this.#visitor.broken?.(input, depth, pa, hi, lo, 'address beyond the output size')
-      return
-    }
     const log2 = format.large === 0 ? shift : leafLog2(format, depth, hi, lo)
-    if (log2 < 0 || (format.misalignedFaults && log2 === shift && !aligned(outHi, outLo, log2))) {
-      this.#visitor.broken?.(input, depth, pa, hi, lo, log2 < 0 ? 'reserved size' : 'output not aligned to its size')
+    this.depth = depth
+    this.hi = hi
+    this.lo = lo
+    let why = ''
+    if (outHi >= space.limitHi) why = 'address beyond the output size'
+    else if (log2 < 0) why = 'reserved size'
+    else if (format.misalignedFaults && log2 === shift && !aligned(outHi, outLo, log2)) why = 'output not aligned to its size'
+    if (why !== '') {
+      this.#visitor.broken?.(this.input, depth, this.pa, hi, lo, why)
       return
     }
     this.leaves++
-    const rights = space.fix[leafRights(space, hi, lo) & limit]!
-    const start = cut(outHi, outLo, log2)
-    // A leaf larger than its depth is repeated in each entry that it covers: each entry maps its own part.
-    if (log2 === shift) this.#visitor.leaf(input, start, log2, rights, depth, pa, hi, lo)
-    else this.#visitor.leaf(input, start + (input % POWERS[log2]!), Math.min(shift, log2), rights, depth, pa, hi, lo)
+    this.rights = space.fix[leafRights(space, hi, lo) & limit]!
+    this.log2 = log2
+    this.#numbers[OUTPUT] = cut(outHi, outLo, log2)
+    if (log2 !== shift) {
+      // A leaf larger than its depth is repeated in each entry that it covers: each entry maps its own part.
+      this.#numbers[OUTPUT] += this.input % POWERS[log2]!
+      this.log2 = Math.min(shift, log2)
+    }
+    this.#visitor.leaf(this)
+  }
+
+  get input(): number {
+    return this.#numbers[INPUT]!
+  }
+  get output(): number {
+    return this.#numbers[OUTPUT]!
+  }
+  get pa(): number {
+    return this.#numbers[PA]!
   }
 
   #physical(address: number): number {

@@ -94,7 +94,7 @@ export class PageTable {
   /**
    * Unmaps what is mapped in [iova, iova + size). A block that is only partly inside is replaced by a table of what stays.
    * @param beforeSplit called after such a block was made invalid and before the table takes its place, with the block's range:
-   *   invalidate it there (break before make).
+   *   invalidate it there (break before make). Without it the table takes the block's place at once.
    * @returns bytes that were mapped, and tables to free after the range is invalidated.
    */
   unmap(iova: number, size: number, beforeSplit?: (iova: number, size: number) => void): { bytes: number; freed: FreedTable[] } {
@@ -250,8 +250,10 @@ export class PageTable {
       const words = this.#relocate(below, output + slot * step, hi, lo)
       this.#write(child + slot * this.#entryBytes, words.hi, words.lo)
     }
-    this.#write(pa, 0, 0)
-    beforeSplit?.(base, 2 ** coverLog2(format, depth))
+    if (beforeSplit !== undefined) {
+      this.#write(pa, 0, 0)
+      beforeSplit(base, 2 ** coverLog2(format, depth))
+    }
     this.#pointTo(pa, depth, child)
   }
 

@@ -110,7 +110,7 @@ function suite(config: SuiteConfiguration): void {
         }
         const seen = new Map<number, { pa: number; rights: number }>()
         const result = enumerate(memory, space, {
-          leaf(input, output, log2, rights) {
+          leaf({ input, output, log2, rights }) {
             for (let done = 0; done < 2 ** log2; done += page) seen.set((input + done) / page, { pa: output + done, rights })
           },
         })

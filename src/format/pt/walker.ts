@@ -283,6 +283,12 @@ export class Walker {
     let tablesLo = 0
     const bits = format.indexBits
     const entryLog2 = format.entryLog2
+    // What the loop needs of the format, once: fields cost more than locals.
+    const { physicalHi, bigEndian, tableMaskHi, tableMaskLo, tableFreeHi, tableFreeLo } = space
+    const { addressHi: maskHi, addressLo: maskLo } = format
+    const plain = format.addressShift === 0 && format.extraMask === 0 && format.leafRule !== LEAF_BY_NEXT_LEVEL
+    const watched = this.observer !== null || format.accessedInTables
+    const { memory } = this
     let shift = (format.granuleLog2 + Math.imul(depth, bits)) | 0
     let mask = ((1 << (space.inputBits - shift)) - 1) | 0
     for (;;) {
@@ -294,12 +300,12 @@ export class Walker {
         addressHi = this.addressHi
         addressLo = this.addressLo
       }
-      const index = addressHi >= space.physicalHi ? NO_ANSWER : this.memory.indexAt(addressHi, addressLo, 1 << entryLog2)
+      const index = addressHi >= physicalHi ? NO_ANSWER : memory.indexAt(addressHi, addressLo, 1 << entryLog2)
       if (index < 0) return this.#abort(depth, addressHi, addressLo, index)
-      const words = this.memory.words
+      const words = memory.words
       let entryLo = words[index]!
       let entryHi = entryLog2 === 3 ? words[index + 1]! : 0
-      if (space.bigEndian) {
+      if (bigEndian) {
         const first = entryLo
         entryLo = swap32(entryLog2 === 3 ? entryHi : first)
         entryHi = entryLog2 === 3 ? swap32(first) : 0
@@ -316,15 +322,18 @@ export class Walker {
         if (kind !== ENTRY_LEAF) return this.#see(space, kind, kind === ENTRY_ABSENT ? WALK_NOT_PRESENT : WALK_RESERVED)
         return this.#leaf(space, shift, limit, hi, lo, need, update)
       }
-      tableHi = outputHi(format, entryHi, entryLo)
-      tableLo = outputLo(format, entryLo)
+      tableHi = plain ? entryHi & maskHi : outputHi(format, entryHi, entryLo)
+      tableLo = plain ? entryLo & maskLo : outputLo(format, entryLo)
       tablesLo |= entryLo
-      if ((entryHi & space.tableMaskHi) !== space.tableFreeHi || (entryLo & space.tableMaskLo) !== space.tableFreeLo)
+      if ((entryHi & tableMaskHi) !== tableFreeHi || (entryLo & tableMaskLo) !== tableFreeLo)
         limit &= tableRights(space, entryHi, entryLo)
-      if (tableHi >= limitHi || this.observer !== null || format.accessedInTables) {
+      if (watched || tableHi >= limitHi) {
         if (this.#table(space, depth, addressHi, addressLo, entryHi, entryLo, update) !== WALK_OK) return this.status
       }
-      if (format.leafRule === LEAF_BY_NEXT_LEVEL) {
+      if (plain || format.leafRule !== LEAF_BY_NEXT_LEVEL) {
+        depth--
+        shift = (shift - bits) | 0
+      } else {
         // A skipped level must have zero input bits (AMD I/O virtualization, "page translation").
         const next = ((entryLo >>> 9) & 7) - 1
         const skipped = format.granuleLog2 + Math.imul(next + 1, bits)
@@ -334,9 +343,6 @@ export class Walker {
         }
         depth = next
         shift = (skipped - bits) | 0
-      } else {
-        depth--
-        shift = (shift - bits) | 0
       }
       mask = (1 << bits) - 1
     }
