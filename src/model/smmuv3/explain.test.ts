@@ -99,6 +99,32 @@ describe('SMMUv3 explanations', () => {
     ])
   })
 
+  it('say why an entry of a page table ends the walk', () => {
+    const rig = new Rig()
+    const space = rig.space(1)
+    space.table.map(0x1000, PA, 0x1000, RW)
+    rig.stage1(1, space)
+    const { pa } = space.table.leaf(0x1000)!
+    const root = Number(space.cd.TTB0!)
+    const [leaf, table] = [rig.memory.read64(pa), rig.memory.read64(root)]
+    const last = (address: number, value: bigint) => {
+      const before = rig.memory.read64(address)
+      rig.memory.write64(address, value)
+      const text = told(rig, 1, 0x1000).at(-1)!
+      const fault = rig.smmu.explain({ device: 1, iova: 0x1000n, access: 'read' }).outcome
+      expect(fault.ok).toBe(false)
+      if (!fault.ok) expect(fault.why).toContain(text.replace(/^[^:]*: /, ''))
+      rig.memory.write64(address, before)
+      return text
+    }
+    expect(last(pa, leaf & ~1n)).toContain('3: the level 3 entry is not valid: bit 0 is 0')
+    expect(last(pa, leaf & ~2n)).toContain('3: the level 3 entry is reserved: bits 1:0 are 0b01')
+    expect(last(root, table & ~2n)).toContain('0: the level 0 entry is not valid: no block may stand at this level')
+    expect(last(pa, leaf & ~0x400n)).toContain('AF of the level 3 entry is 0')
+    // APTable takes unprivileged access away, whatever the page says.
+    expect(last(root, table | (1n << 61n))).toContain('the tables allow ---/rw-, which is not enough')
+  })
+
   it('see the tables as they are now, and leave everything as it is', () => {
     const rig = new Rig()
     const space = rig.space(1)

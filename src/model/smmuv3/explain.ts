@@ -7,7 +7,7 @@ import { rightsText } from '../../base/types.ts'
 import { u64 } from '../../base/u64.ts'
 import { describeEntry } from '../../format/pt/describe.ts'
 import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
-import { ENTRY_LEAF, leafRights, outputOf, WALK_OK, type WalkObserver } from '../../format/pt/walker.ts'
+import { ENTRY_LEAF, outputOf, WALK_OK, type Walker, type WalkObserver } from '../../format/pt/walker.ts'
 import { CD } from '../../format/smmuv3/cd.ts'
 import { noStage1 } from '../../format/smmuv3/context.ts'
 import { C_BAD_CD, C_BAD_STE, C_BAD_STREAMID, C_BAD_SUBSTREAMID } from '../../format/smmuv3/events.ts'
@@ -21,6 +21,8 @@ import { entryText } from './why.ts'
 
 export class Explainer implements ConfigObserver, WalkObserver {
   steps: TranslationStep[] = []
+  /** The walker that it observes. */
+  walker: Walker | null = null
   readonly #memory: WordMemory
   readonly #config: Configuration
 
@@ -77,7 +79,8 @@ export class Explainer implements ConfigObserver, WalkObserver {
     const { format } = space
     const output = outputOf(format, hi, lo)
     const cover = 2 ** coverLog2(format, depth)
-    const rights = kind === ENTRY_LEAF ? space.fix[leafRights(space, hi, lo)]! : 0
+    // What the tables above leave of the leaf's rights, as the walk has it.
+    const rights = (stage === 2 ? this.walker?.outer?.rights : this.walker?.rights) ?? 0
     const next = space.stage2 === null ? '' : 'intermediate '
     const decided =
       status !== WALK_OK

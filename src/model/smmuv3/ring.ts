@@ -8,10 +8,6 @@ export function queued(prod: number, cons: number, log2Size: number): number {
   return (prod - cons) & (2 * 2 ** log2Size - 1)
 }
 
-export function isEmpty(prod: number, cons: number, log2Size: number): boolean {
-  return queued(prod, cons, log2Size) === 0
-}
-
 /** Full, or inconsistent (which an output queue treats as full). */
 export function isFull(prod: number, cons: number, log2Size: number): boolean {
   return queued(prod, cons, log2Size) >= 2 ** log2Size

@@ -119,6 +119,7 @@ export class SmmuV3 implements IommuModel {
     this.#translator = new Translator(parts)
     this.#explainer = new Explainer(memory, this.config)
     this.#explaining = new Translator(parts, this.#explainer)
+    this.#explainer.walker = this.#explaining.walker
     this.#pri = new PriQueue(memory, this.#registers, this.#interrupts, (message) => this.#messages.push(message))
     this.#commands = new CommandQueue(memory, this.#registers, this.#interrupts, new Commands(this.#commandTarget()))
     this.#featuresChanged()

@@ -47,7 +47,7 @@ export function entryText(space: PtSpace, depth: number, status: number, lo: num
       return `AF of the level ${level} entry is 0, and hardware does not set it here (3.13.2)`
     case WALK_PERMISSION:
     case WALK_DIRTY:
-      return `the tables allow ${rightsText(rights)} (unprivileged/privileged where they differ), which is not enough (DDI 0487, D8.4)`
+      return `the tables allow ${rightsText(rights)}, which is not enough (DDI 0487, D8.4)`
     default:
       return WALK_NAMES[status] ?? `walk status ${status}`
   }
