@@ -3,7 +3,8 @@ import type { IommErrorCode } from '../core/error.ts'
 import type { MapError } from '../format/pt/mapper.ts'
 import type { MmError } from '../mm/vma.ts'
 
-type Code = IommErrorCode | MmError['code'] | MapError['code']
+/** `stuck`: a step that can never end, because everything waits. */
+type Code = IommErrorCode | MmError['code'] | MapError['code'] | 'stuck'
 
 /** Every code: a new one that is missing here does not compile. */
 const CODES: Readonly<Record<Code, true>> = {
@@ -31,6 +32,7 @@ const CODES: Readonly<Record<Code, true>> = {
   memory: true,
   'already-mapped': true,
   'no-rights': true,
+  stuck: true,
 }
 
 export const ERROR_CODES: readonly string[] = Object.keys(CODES)

@@ -84,10 +84,10 @@ function factsOf(events: readonly MachineEvent[], machine: Machine, before: { pa
   }
 }
 
-/** A step that went wrong in a way that no scenario can cause: reported with the step, so that it can be found. */
-function failed(step: Step, thrown: unknown): Outcome {
-  const message = thrown instanceof Error ? thrown.message : String(thrown)
-  return { result: 'error', text: `${titleOf(step)}: ${message}`, error: { code: 'stuck', message } }
+/** A step that can never end: everything waits, and nothing moves (interrupts that nobody answers). Any other error is a defect of ours. */
+function stuck(thrown: unknown): Outcome {
+  if (!(thrown instanceof Error) || !thrown.message.startsWith('stuck')) throw thrown
+  return { result: 'error', text: thrown.message, error: { code: 'stuck', message: thrown.message } }
 }
 
 function runPlain(machine: Machine, step: PlainStep): Outcome {
@@ -96,7 +96,7 @@ function runPlain(machine: Machine, step: PlainStep): Outcome {
     machine.settle()
     return outcome
   } catch (thrown) {
-    return failed(step, thrown)
+    return stuck(thrown)
   }
 }
 
@@ -105,9 +105,9 @@ function runTogether(machine: Machine, steps: readonly PlainStep[], seed: number
   try {
     const results = machine.interleave(ops, seed)
     machine.settle()
-    return results.map((result, index) => ('value' in result ? result.value : failed(steps[index]!, result.thrown)))
+    return results.map((result) => ('value' in result ? result.value : stuck(result.thrown)))
   } catch (thrown) {
-    return steps.map((step) => failed(step, thrown))
+    return steps.map(() => stuck(thrown))
   }
 }
 

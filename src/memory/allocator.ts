@@ -1,6 +1,15 @@
 /** A simple physical page allocator: lowest free address first, naturally aligned, deterministic. */
 import type { RamRange } from './physical.ts'
 
+/** No free block is large enough. */
+export class MemoryExhausted extends RangeError {
+  readonly code = 'memory'
+  constructor(bytes: number) {
+    super(`physical memory is exhausted: no free block of ${bytes} bytes; give the machine more memory`)
+    this.name = 'MemoryExhausted'
+  }
+}
+
 export class FrameAllocator {
   /** Never-allocated rest of each RAM range. */
   readonly #fresh: { next: number; readonly end: number }[]
@@ -24,8 +33,7 @@ export class FrameAllocator {
       return start
     }
     const split = this.#split(bytes)
-    if (split === null)
-      throw new RangeError(`physical memory is exhausted: no free block of ${bytes} bytes; give the machine more memory`)
+    if (split === null) throw new MemoryExhausted(bytes)
     return split
   }
 
