@@ -5,10 +5,12 @@ import {
   ATC_INV,
   ATC_INV_SIZE_ALL,
   CFGI_CD,
+  CFGI_CD_ALL,
   CFGI_STE,
   CFGI_STE_RANGE,
   CMD_ATC_INV,
   CMD_CFGI_CD,
+  CMD_CFGI_CD_ALL,
   CMD_CFGI_STE,
   CMD_CFGI_STE_RANGE,
   CMD_PRI_RESP,
@@ -41,13 +43,19 @@ import type { TlbiRange } from './tlbi.ts'
 
 export const cfgiAll = () => encode(CFGI_STE_RANGE, { opcode: CMD_CFGI_STE_RANGE, Range: RANGE_ALL })
 
-/** The STE and everything that was fetched through it. @param leaf the first level of the stream table did not change. */
-export const cfgiSte = (sid: number, leaf: boolean) =>
-  encode(CFGI_STE, { opcode: CMD_CFGI_STE, StreamID: sid, Leaf: leaf ? 1 : 0 })
+/** 2^log2 streams, aligned, first-level descriptors included. */
+export const cfgiSteRange = (sid: number, log2: number) =>
+  encode(CFGI_STE_RANGE, { opcode: CMD_CFGI_STE_RANGE, StreamID: sid - (sid % 2 ** log2), Range: log2 - 1 })
 
-/** @param leaf the first level of the CD table did not change. */
-export const cfgiCd = (sid: number, pasid: number, leaf: boolean) =>
-  encode(CFGI_CD, { opcode: CMD_CFGI_CD, StreamID: sid, SubstreamID: pasid, Leaf: leaf ? 1 : 0 })
+/** The STE and everything that was fetched through it. The first level of the stream table did not change. */
+export const cfgiSte = (sid: number) => encode(CFGI_STE, { opcode: CMD_CFGI_STE, StreamID: sid, Leaf: 1 })
+
+/** One CD. The first level of the CD table did not change. */
+export const cfgiCd = (sid: number, pasid: number) =>
+  encode(CFGI_CD, { opcode: CMD_CFGI_CD, StreamID: sid, SubstreamID: pasid, Leaf: 1 })
+
+/** All CDs of a stream, first-level descriptors included. */
+export const cfgiCdAll = (sid: number) => encode(CFGI_CD_ALL, { opcode: CMD_CFGI_CD_ALL, StreamID: sid })
 
 export const tlbiAll = () => encode(TLBI_NSNH_ALL, { opcode: CMD_TLBI_NSNH_ALL })
 export const tlbiEl2All = () => encode(TLBI_EL2_ALL, { opcode: CMD_TLBI_EL2_ALL })

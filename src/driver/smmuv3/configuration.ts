@@ -9,7 +9,7 @@ import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { S1DSS_BYPASS, S1DSS_SSID0, S1DSS_TERMINATE, STE_WORDS } from '../../format/smmuv3/ste.ts'
 import { CdTable, type CdTableForm } from './cd-table.ts'
 import type { CommandQueue } from './command-queue.ts'
-import { cfgiCd, cfgiSte } from './commands.ts'
+import { cfgiCd, cfgiCdAll, cfgiSte } from './commands.ts'
 import { abortSte, bypassSte, cdTableSte, nestedSte, type StreamChoices, stage2Ste } from './entries.ts'
 import { type EntryKind, planUpdate } from './hitless.ts'
 import type { DeviceState, DomainState } from './state.ts'
@@ -54,16 +54,16 @@ export class Configuration {
   /** Makes this the device's STE. */
   writeSte(state: DeviceState, target: Uint32Array): Op<void> {
     const { id } = state.device
-    return this.#write(state.ste, STE_WORDS, target, STE_ENTRY, () => [cfgiSte(id, true)])
+    return this.#write(state.ste, STE_WORDS, target, STE_ENTRY, () => [cfgiSte(id)])
   }
 
   /** Makes this the domain's PASID table entry; all zero clears it. The table exists. */
   *writeCd(domain: DomainState, pasid: number, target: Uint32Array): Op<void> {
     const { cd, newLeaf } = domain.table!.make(pasid)
-    const invalidate = (leaf: boolean) => [...domain.devices].map(({ device }) => cfgiCd(device.id, pasid, leaf))
-    // A first-level descriptor that was not valid may be cached as such (3.21.3).
-    if (newLeaf) yield* this.#invalidate('CD leaf installed', invalidate(false))
-    yield* this.#write(cd, CD_WORDS, target, CD_ENTRY, () => invalidate(true))
+    const each = (command: (sid: number) => Uint32Array) => [...domain.devices].map(({ device }) => command(device.id))
+    // A first-level descriptor that was not valid may be cached as such (3.21.3), for any of the PASIDs that it covers.
+    if (newLeaf) yield* this.#invalidate('CD leaf installed', each(cfgiCdAll))
+    yield* this.#write(cd, CD_WORDS, target, CD_ENTRY, () => each((sid) => cfgiCd(sid, pasid)))
   }
 
   /** Makes sure that the domain has a PASID table for PASIDs of so many bits. A table that is too small is replaced, hitlessly. */

@@ -48,8 +48,8 @@ describe('devices', () => {
   it('have first-level entries invalidated when their leaf is new', () => {
     const bench = new Bench()
     const add = (id: number) => bench.smmu.sent(bench.driver.addDevice({ id, name: `device ${id}`, capabilities: PCIE }))
-    expect(add(1)).toEqual(['CFGI_STE StreamID=1', 'SYNC', 'CFGI_STE StreamID=1 Leaf=1', 'SYNC'])
-    expect(add(2)).toEqual(['CFGI_STE StreamID=2 Leaf=1', 'SYNC'])
+    expect(add(0x101)).toEqual(['CFGI_STE_RANGE StreamID=256 Range=7', 'SYNC', 'CFGI_STE StreamID=257 Leaf=1', 'SYNC'])
+    expect(add(0x102)).toEqual(['CFGI_STE StreamID=258 Leaf=1', 'SYNC'])
   })
   it('need a StreamID that fits the stream table', () => {
     const bench = new Bench({}, { streamIdBits: 9 })

@@ -22,7 +22,7 @@ import { featuresFromIdr, type SmmuFeatures, STALL_FORCED, STALL_NEVER } from '.
 import { PRI_BYTES, PRI_WORDS } from '../../format/smmuv3/pri.ts'
 import { AddressSpaces } from './address-spaces.ts'
 import { CommandQueue } from './command-queue.ts'
-import { cfgiSte, pageResponse, resume, stallTerminate } from './commands.ts'
+import { cfgiSteRange, pageResponse, resume, stallTerminate } from './commands.ts'
 import { Configuration } from './configuration.ts'
 import { abortSte, quietCd } from './entries.ts'
 import { FaultQueues } from './fault-queues.ts'
@@ -114,8 +114,8 @@ export class SmmuV3Driver implements IommuDriver {
     const known = this.#streams.has(device.id)
     const state: DeviceState = { device, ste: this.#streams.entry(device.id), domain: null, guest: null }
     yield* step('stream table entry found')
-    // A first-level descriptor without entries may be cached as such.
-    if (!known) yield* this.commands.issueAndSync([cfgiSte(device.id, false)])
+    // A first-level descriptor without entries may be cached as such, for any of the streams that it covers.
+    if (!known) yield* this.commands.issueAndSync([cfgiSteRange(device.id, this.#streams.split)])
     yield* this.#configuration.writeSte(state, abortSte())
     this.#devices.set(device.id, state)
   }

@@ -70,7 +70,7 @@ describe('a nested domain', () => {
         tlbiAsid(5),
         encode(TLBI_NH_ASID, { opcode: 0x11, VMID: 99, ASID: 6 }),
         tlbiVa(5, range, true),
-        cfgiCd(1, 3, true),
+        cfgiCd(1, 3),
         atcInvalidate(2, 3, null),
       ),
     ).toEqual([
@@ -84,7 +84,7 @@ describe('a nested domain', () => {
     ])
     expect(encode(TLBI_NH_VA, { VMID: 1 })).toEqual(encode(TLBI_NH_ASID, { VMID: 1 }))
     for (const command of [
-      cfgiCd(3, 3, true),
+      cfgiCd(3, 3),
       encode(CFGI_CD, { opcode: 6, StreamID: 9 }),
       atcInvalidate(3, null, null),
       encode(CFGI_STE, { opcode: 3, StreamID: 1 }),

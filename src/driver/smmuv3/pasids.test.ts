@@ -40,11 +40,7 @@ describe('a bind', () => {
     const { bench, domain } = twoDevices()
     expect(bench.cd(1, 1500)).toBe(C_BAD_SUBSTREAMID)
     const ioMm = bench.ioMm(1500, process('X', 77))
-    expect(bench.bound(domain, ioMm).slice(0, 3)).toEqual([
-      'CFGI_CD SubstreamID=1500 StreamID=1',
-      'CFGI_CD SubstreamID=1500 StreamID=2',
-      'SYNC',
-    ])
+    expect(bench.bound(domain, ioMm).slice(0, 3)).toEqual(['CFGI_CD_ALL StreamID=1', 'CFGI_CD_ALL StreamID=2', 'SYNC'])
     expect(bench.cd(1, 1500)).toMatchObject({ V: 1, ASID: 77 })
     expect(bench.cd(1, 1499)).toMatchObject({ V: 0 })
   })

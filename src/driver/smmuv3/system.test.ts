@@ -9,7 +9,7 @@ import { CD } from '../../format/smmuv3/cd.ts'
 import { STE } from '../../format/smmuv3/ste.ts'
 import { tlbiAsid } from './commands.ts'
 import { PLAIN, STALLS } from './driver.suite.ts'
-import { RW, System } from './system.suite.ts'
+import { RW, System, TestDevice } from './system.suite.ts'
 
 describe('DMA without PASID', () => {
   for (const [name, capabilities] of [
@@ -200,6 +200,23 @@ describe('PASIDs', () => {
       expect(device.dma(0x1000n, 2000)).toBe('C_BAD_SUBSTREAMID')
       system.bind(domain, 2000, x)
       expect([device.dma(0x1000n, 2000), device.dma(0x1000n, 2001)]).toEqual([0x5000_0000n, 'C_BAD_CD'])
+    }
+  })
+  it('that were tried too early work once they are bound, and so do devices, whoever made the leaf that they share', () => {
+    for (const cdtab of ['2lvl-4k', '2lvl-64k'] as const) {
+      const system = new System({ cdtab })
+      const early = new TestDevice(system.model, 2, { ...PLAIN, pasidBits: 12 })
+      expect(early.dma(0x1000n)).toBe('C_BAD_STREAMID')
+      const device = system.device(1, { ats: false, pri: false })
+      const domain = system.domain('A', 'dma', device, system.device(2, early.capabilities))
+      const x = system.process('X', 7)
+      x.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+      system.map(domain, 0x1000n, 0x6000_0000n)
+      expect(early.dma(0x1000n)).toBe(0x6000_0000n)
+      expect(device.dma(0x1000n, 2001)).toBe('C_BAD_SUBSTREAMID')
+      system.bind(domain, 2000, null)
+      system.bind(domain, 2001, x)
+      expect([device.dma(0x1000n, 2001), early.dma(0x1000n, 2001)]).toEqual([0x5000_0000n, 0x5000_0000n])
     }
   })
   it('that share an ASID number with a domain do not share its translations: the domain moves', () => {
