@@ -2,7 +2,7 @@
 import { defineConfig } from 'tsdown'
 
 export default defineConfig({
-  entry: { bench: 'bench/main.ts' },
+  entry: { bench: 'bench/main.ts', fuzz: 'test/fuzz-main.ts' },
   outDir: 'out',
   format: 'esm',
   platform: 'node',
