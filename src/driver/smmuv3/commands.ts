@@ -50,9 +50,9 @@ export const cfgiSteRange = (sid: number, log2: number) =>
 /** The STE and everything that was fetched through it. The first level of the stream table did not change. */
 export const cfgiSte = (sid: number) => encode(CFGI_STE, { opcode: CMD_CFGI_STE, StreamID: sid, Leaf: 1 })
 
-/** One CD. The first level of the CD table did not change. */
-export const cfgiCd = (sid: number, pasid: number) =>
-  encode(CFGI_CD, { opcode: CMD_CFGI_CD, StreamID: sid, SubstreamID: pasid, Leaf: 1 })
+/** One CD. @param leaf the first level of the CD table did not change. */
+export const cfgiCd = (sid: number, pasid: number, leaf = true) =>
+  encode(CFGI_CD, { opcode: CMD_CFGI_CD, StreamID: sid, SubstreamID: pasid, Leaf: leaf ? 1 : 0 })
 
 /** All CDs of a stream, first-level descriptors included. */
 export const cfgiCdAll = (sid: number) => encode(CFGI_CD_ALL, { opcode: CMD_CFGI_CD_ALL, StreamID: sid })
