@@ -2,7 +2,7 @@
 
 import { hex } from '../base/hex.ts'
 import { type DescribedField, describe } from '../base/layout.ts'
-import { type Forgettable, kindOf } from '../driver/smmuv3/command-queue.ts'
+import { kindOf } from '../driver/smmuv3/command-queue.ts'
 import { SmmuV3Driver } from '../driver/smmuv3/driver.ts'
 import type { SmmuV3DriverOptions } from '../driver/smmuv3/options.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET } from '../format/pt/format.ts'
@@ -15,7 +15,7 @@ import { SmmuV3 } from '../model/smmuv3/smmu.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
-import type { CacheName, FaultKind } from './language/words.ts'
+import type { FaultKind } from './language/words.ts'
 import { startGuest } from './smmuv3-guest.ts'
 
 const cacheKeys = {
@@ -140,9 +140,6 @@ function place({ name }: DescribedField): number {
   return index < 0 ? ORDER.length : index
 }
 
-const CACHE_OF: Record<Forgettable, CacheName | null> = { cfgi: 'config', tlbi: 'iotlb', atc: 'atc', sync: null }
-const FORGET: Record<CacheName, Forgettable> = { config: 'cfgi', iotlb: 'tlbi', atc: 'atc' }
-
 /** A command in words. */
 function seen(words: Uint32Array): SeenCommand {
   const command = commandOf(words)
@@ -159,7 +156,7 @@ function seen(words: Uint32Array): SeenCommand {
   return {
     name: command?.name ?? `opcode ${hex(words[0]! & 0xff)}`,
     text: told.map(fieldText).join(' '),
-    cache: kind === null ? null : CACHE_OF[kind],
+    cache: kind === 'sync' ? null : kind,
   }
 }
 
@@ -181,8 +178,8 @@ function build(wanted: Wanted): Hardware {
     model,
     driver,
     forget(cache, lost) {
-      if (lost) driver.commands.forget.add(FORGET[cache])
-      else driver.commands.forget.delete(FORGET[cache])
+      if (lost) driver.commands.forget.add(cache)
+      else driver.commands.forget.delete(cache)
     },
     startGuest: (guest) => startGuest(driver, guest),
   }

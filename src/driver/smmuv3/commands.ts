@@ -38,7 +38,7 @@ import {
   TLBI_S2_IPA,
   TLBI_S12_VMALL,
 } from '../../format/smmuv3/commands.ts'
-import type { AtcRange } from './atc.ts'
+import type { PowerRange } from '../common/power-of-two.ts'
 import type { TlbiRange } from './tlbi.ts'
 
 export const cfgiAll = () => encode(CFGI_STE_RANGE, { opcode: CMD_CFGI_STE_RANGE, Range: RANGE_ALL })
@@ -85,7 +85,7 @@ export const tlbiIpa = (vmid: number, { address, tg, num, scale }: TlbiRange, le
   })
 
 /** @param pasid null: no PASID, which takes the entries of all PASIDs with it. @param range null: all addresses. */
-export const atcInvalidate = (sid: number, pasid: number | null, range: AtcRange | null) =>
+export const atcInvalidate = (sid: number, pasid: number | null, range: PowerRange | null) =>
   encode(ATC_INV, {
     opcode: CMD_ATC_INV,
     StreamID: sid,

@@ -9,9 +9,9 @@ import { noStage1, stage1Space, stage2Space } from '../../format/smmuv3/context.
 import { featuresFromIdr, GENEROUS_IDR, type SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { STE } from '../../format/smmuv3/ste.ts'
 import { PhysicalMemory } from '../../memory/physical.ts'
+import { planUpdate } from '../common/hitless.ts'
 import { CdTable } from './cd-table.ts'
 import { abortSte, bypassSte, cdTableSte, nestedSte, privateCd, quietCd, sharedCd, stage2Ste } from './entries.ts'
-import { planUpdate } from './hitless.ts'
 import { stage1Shape, stage2Shape } from './spaces.ts'
 import { CD_ENTRY, STE_ENTRY } from './used-bits.ts'
 

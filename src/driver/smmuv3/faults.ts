@@ -5,16 +5,7 @@ import { decode, wordsToU64 } from '../../base/layout.ts'
 import type { FaultReport, PageRequest } from '../../core/driver.ts'
 import { eventName, eventOf } from '../../format/smmuv3/events.ts'
 import { PRI } from '../../format/smmuv3/pri.ts'
-
-/** What an event is: a report, or a transaction that waits for an answer. `stage2`: the wait is at stage 2. */
-export type Event =
-  | { readonly kind: 'fault'; readonly report: FaultReport }
-  | {
-      readonly kind: 'stall'
-      readonly request: PageRequest & { readonly stallTag: number }
-      readonly stage2: boolean
-      readonly report: FaultReport
-    }
+import type { Event } from '../common/fault-queues.ts'
 
 /** Decodes an event record. Numbers that the manual does not define give a report too. */
 export function decodeEvent(words: Uint32Array): Event {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { encode, type Layout, setField, type Values } from '../../base/layout.ts'
 import { CD } from '../../format/smmuv3/cd.ts'
 import { STE } from '../../format/smmuv3/ste.ts'
-import { type EntryKind, planUpdate } from './hitless.ts'
+import { type EntryKind, planUpdate } from '../common/hitless.ts'
 import { CD_ENTRY, STE_ENTRY } from './used-bits.ts'
 
 type SteValues = Partial<Values<typeof STE.fields>>

@@ -1,8 +1,8 @@
 /** What a machine can choose of the SMMUv3 driver. */
 import type { IommuDriver } from '../../core/driver.ts'
 import type { Granule } from '../../format/pt/vmsav8.ts'
+import type { Forgettable } from '../common/command-ring.ts'
 import type { CdTableForm } from './cd-table.ts'
-import type { Forgettable } from './command-queue.ts'
 
 /** The CPU's own invalidation of its translations, broadcast to whoever listens (DVM). Null addresses: the whole ASID. */
 export interface BroadcastTlbi {

@@ -340,7 +340,7 @@ describe('ASIDs', () => {
 describe('forgotten invalidations', () => {
   it('are left out, and only they', () => {
     for (const [kind, left] of [
-      ['tlbi', ['SYNC', 'ATC_INV StreamID=1 Address=0x1000', 'SYNC']],
+      ['iotlb', ['SYNC', 'ATC_INV StreamID=1 Address=0x1000', 'SYNC']],
       ['atc', ['TLBI_NH_VA ASID=1 Address=0x1000', 'SYNC', 'SYNC']],
       ['sync', ['TLBI_NH_VA ASID=1 Address=0x1000', 'ATC_INV StreamID=1 Address=0x1000']],
     ] as const) {
@@ -350,7 +350,7 @@ describe('forgotten invalidations', () => {
       bench.driver.commands.forget.add(kind)
       expect(bench.unmap(domain, 0x1000n, 0x1000n)).toEqual(left)
     }
-    const bench = new Bench({}, { forget: ['cfgi'] })
+    const bench = new Bench({}, { forget: ['config'] })
     expect(bench.smmu.log).toEqual(['SYNC', 'TLBI_EL2_ALL', 'TLBI_NSNH_ALL', 'SYNC'])
   })
   it('do not keep devices without ATS waiting for ATC invalidations', () => {

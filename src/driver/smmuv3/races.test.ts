@@ -119,7 +119,7 @@ describe('whatever order operations, DMA and the hardware run in', () => {
       expect(reached).toBeGreaterThan(500)
     })
   it('is seen by this test when the driver forgets an invalidation', () => {
-    for (const forget of ['tlbi', 'atc'] as const)
+    for (const forget of ['iotlb', 'atc'] as const)
       expect(() => {
         for (let seed = 1; seed <= 20; seed++) everythingAtOnce(seed, { forget: [forget] }, 0)
       }).toThrow('freed')

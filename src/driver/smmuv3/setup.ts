@@ -15,18 +15,18 @@ import {
   STRTAB_BASE,
   STRTAB_BASE_CFG,
 } from '../../format/smmuv3/registers.ts'
-import type { CommandQueue } from './command-queue.ts'
+import type { CommandRing } from '../common/command-ring.ts'
+import type { RecordQueue } from '../common/record-queue.ts'
 import { cfgiAll, tlbiAll, tlbiEl2All } from './commands.ts'
-import type { OutputQueue } from './output-queue.ts'
 import type { Registers } from './registers.ts'
 import type { StreamTable } from './stream-table.ts'
 
 export interface Structures {
   readonly streams: StreamTable
-  readonly commands: CommandQueue
-  readonly events: OutputQueue
+  readonly commands: CommandRing
+  readonly events: RecordQueue
   /** Null: the SMMU has no page requests. */
-  readonly pri: OutputQueue | null
+  readonly pri: RecordQueue | null
 }
 
 /** CR1: tables and queues are write-back, inner shareable. */

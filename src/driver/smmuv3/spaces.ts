@@ -1,8 +1,8 @@
 /** Shapes of the page tables that the driver writes: granule, start level, sizes. Arm IHI 0070, 3.4 "Address sizes"; DDI 0487, D8.2. */
 import { IommError } from '../../core/error.ts'
-import type { PtSpace } from '../../format/pt/format.ts'
 import { type Granule, vmsav8 } from '../../format/pt/vmsav8.ts'
 import { granuleSupported, type SmmuFeatures } from '../../format/smmuv3/features.ts'
+import type { Shape } from '../common/pgtable.ts'
 
 /** Memory attributes of leaves at stage 1: attribute 0 of MAIR, not global (each ASID has entries of its own). */
 const STAGE1_ATTRIBUTES = 1 << 11
@@ -10,9 +10,6 @@ const STAGE1_ATTRIBUTES = 1 << 11
 const INNER_SHAREABLE = 3 << 8
 /** At stage 2: write-back normal memory. */
 const STAGE2_ATTRIBUTES = (0b1111 << 2) | INNER_SHAREABLE
-
-/** A space without its root. */
-export type Shape = Pick<PtSpace, 'format' | 'topDepth' | 'inputBits' | 'outputLimit' | 'attributesLo'>
 
 /** The smallest granule of the SMMU, or the one asked for. @throws IommError Unsupported */
 export function chooseGranule(features: SmmuFeatures, wanted: Granule | undefined): Granule {
@@ -42,6 +39,7 @@ export function stage1Shape(features: SmmuFeatures, granule: Granule, inputBits 
     inputBits,
     outputLimit: 2 ** Math.min(features.oas, wide ? 52 : 48),
     attributesLo: STAGE1_ATTRIBUTES | (wide && granule !== 16 ? 0 : INNER_SHAREABLE),
+    splitsAtOnce: false,
   }
 }
 
@@ -56,5 +54,6 @@ export function stage2Shape(features: SmmuFeatures, granule: Granule, inputBits 
     inputBits,
     outputLimit: 2 ** Math.min(features.oas, wide ? 52 : 48),
     attributesLo: STAGE2_ATTRIBUTES,
+    splitsAtOnce: false,
   }
 }

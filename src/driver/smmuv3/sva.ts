@@ -2,7 +2,7 @@
 import type { DriverDevice, DriverIoMm } from '../../core/driver.ts'
 import { type Granule, vmsav8 } from '../../format/pt/vmsav8.ts'
 import { granuleSupported, type SmmuFeatures, STALL_NEVER } from '../../format/smmuv3/features.ts'
-import type { DomainState } from './state.ts'
+import type { DomainState } from '../common/state.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 

@@ -5,7 +5,7 @@
 import { type Fields, getBits, type Layout, maskIn } from '../../base/layout.ts'
 import { CD, CD_WORDS } from '../../format/smmuv3/cd.ts'
 import { S1DSS_BYPASS, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
-import type { EntryKind } from './hitless.ts'
+import type { EntryKind } from '../common/hitless.ts'
 
 /** The mask of some fields of a layout. */
 function maskOf<F extends Fields>(layout: Layout<F>, names: readonly (keyof F & string)[]): Uint32Array {

@@ -1,4 +1,4 @@
-/** Entries in memory as the driver reads and writes them: aligned 64-bit words, each read and written as a whole. */
+/** Structures in memory as drivers read and write them: aligned 64-bit words, each read and written as a whole. */
 import type { WordMemory } from '../../base/memory.ts'
 import type { WordStore } from './hitless.ts'
 
@@ -19,4 +19,9 @@ export function storeWords(memory: WordMemory, pa: number, words: Uint32Array): 
 /** One 64-bit word of the entry at `pa`. */
 export function storeWord(memory: WordMemory, pa: number, { word, lo, hi }: WordStore): void {
   storeWords(memory, pa + word * 8, Uint32Array.of(lo, hi))
+}
+
+/** What the allocator takes: a power of two of at least a page. */
+export function blockSize(bytes: number): number {
+  return Math.max(4096, 2 ** Math.ceil(Math.log2(bytes)))
 }

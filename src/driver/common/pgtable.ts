@@ -1,16 +1,27 @@
 /**
- * A page table that the driver writes itself: `io_pgtable` of a domain, or of a private io_mm. Changes of a block's size go through
- * an invalid entry (break before make; DDI 0487, D8.16), and tables are given back once no walk can be in them.
+ * A page table that a driver writes itself: `io_pgtable` of a domain, or of a private io_mm. Tables are given back once no walk can be in
+ * them.
  */
 import type { PageAllocator, WordMemory } from '../../base/memory.ts'
 import { Lock, type Op, step } from '../../base/op.ts'
 import { doubleHi, doubleLo, u64 } from '../../base/u64.ts'
 import type { IoPgtable } from '../../core/driver.ts'
-import { coverLog2, type PtSpace, ptSpace, tableLog2 } from '../../format/pt/format.ts'
-import { newRoot, PageTable } from '../../format/pt/mapper.ts'
+import { coverLog2, type PtSpace, ptSpace, TOP_SIGN, tableLog2 } from '../../format/pt/format.ts'
+import { MapError, newRoot, PageTable } from '../../format/pt/mapper.ts'
 import { outputOf, WALK_OK, Walker } from '../../format/pt/walker.ts'
-import type { Shape } from './spaces.ts'
-import { blockSize } from './stream-table.ts'
+import { blockSize } from './words.ts'
+
+/** A space without its root, and the rules for writing its tables. */
+export interface Shape extends Pick<PtSpace, 'format' | 'topDepth' | 'inputBits' | 'outputLimit' | 'attributesLo'> {
+  readonly top?: number
+  /**
+   * Whether an entry may turn from a block into a table of smaller leaves, that say the same, at once (RISC-V), or must be invalid and
+   * forgotten in between (Arm: DDI 0487, D8.16 "break-before-make").
+   */
+  readonly splitsAtOnce: boolean
+  /** The rights that the format can give of those that are wanted; by default all. */
+  rightsOf?(wanted: number): number
+}
 
 /** How a page table's owner makes the hardware forget [start, end). */
 export interface Forgetting {
@@ -22,6 +33,7 @@ export interface Forgetting {
 
 export class DriverPgtable implements IoPgtable {
   readonly space: PtSpace
+  readonly #shape: Shape
   readonly #table: PageTable
   readonly #pages: PageAllocator
   readonly #memory: WordMemory
@@ -29,7 +41,10 @@ export class DriverPgtable implements IoPgtable {
   readonly #lock: Lock
 
   constructor(name: string, memory: WordMemory, pages: PageAllocator, shape: Shape, forgetting: Forgetting) {
-    this.space = ptSpace({ ...shape, root: newRoot(pages, shape) })
+    const { format, topDepth, inputBits, outputLimit, attributesLo, top } = shape
+    const space = { format, topDepth, inputBits, outputLimit, attributesLo, ...(top === undefined ? {} : { top }) }
+    this.space = ptSpace({ ...space, root: newRoot(pages, shape) })
+    this.#shape = shape
     this.#memory = memory
     this.#pages = pages
     this.#forgetting = forgetting
@@ -61,9 +76,16 @@ export class DriverPgtable implements IoPgtable {
     this.#pages.free(this.space.root, blockSize(2 ** tableLog2(this.space, this.space.topDepth)))
   }
 
-  // What was not mapped was not cached (DDI 0487, D8.16: entries that fault are not), so there is nothing to invalidate.
+  // What was not mapped was not cached: entries that fault are not, in any architecture here. So there is nothing to invalidate.
   *#map(iova: bigint, pa: bigint, size: bigint, rights: number): Op<void> {
-    this.#table.map(Number(iova), Number(pa), Number(size), rights)
+    // Addresses with the top bit set stand for those at the upper end of the 64-bit space.
+    const { top, inputBits } = this.space
+    if (top === TOP_SIGN && iova + size > 1n << BigInt(inputBits - 1))
+      throw new MapError(
+        'out-of-range',
+        `0x${iova.toString(16)} + 0x${size.toString(16)}: outside the lower half of the ${inputBits}-bit space`,
+      )
+    this.#table.map(Number(iova), Number(pa), Number(size), this.#shape.rightsOf?.(rights) ?? rights)
     yield* step('mapped')
   }
 
@@ -71,7 +93,7 @@ export class DriverPgtable implements IoPgtable {
     const start = Number(iova)
     const end = start + Number(size)
     const page = 1n << BigInt(this.space.format.granuleLog2)
-    if (iova % page === 0n && size % page === 0n) {
+    if (!this.#shape.splitsAtOnce && iova % page === 0n && size % page === 0n) {
       yield* this.#split(start)
       yield* this.#split(end)
     }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { TagAllocator } from './asid.ts'
+import { TagAllocator } from './tags.ts'
 
 describe('tags', () => {
   it('are given from 1, the lowest free one first', () => {

@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ATC_INV_SIZE_ALL } from '../../format/smmuv3/commands.ts'
-import { atcCover } from './atc.ts'
+import { EVERYTHING, powerOfTwoCover } from './power-of-two.ts'
 
 const address = fc.oneof(
   fc.bigInt({ min: 0n, max: 1n << 64n }),
@@ -10,12 +9,12 @@ const address = fc.oneof(
 )
 const bytes = ({ size }: { size: number }) => 4096n << BigInt(size)
 
-describe('ATC invalidation ranges', () => {
+describe('blocks of 2^n pages', () => {
   it('cover the whole range and no page beyond it, with aligned powers of two', () => {
     fc.assert(
       fc.property(address, address, (a, b) => {
         const [start, end] = a < b ? [a, b] : [b, a]
-        const ranges = atcCover(start, end, 200)!
+        const ranges = powerOfTwoCover(start, end, 200)!
         let at = start - (start % 4096n)
         for (const range of ranges) {
           expect(range.address).toBe(at)
@@ -44,34 +43,36 @@ describe('ATC invalidation ranges', () => {
     }
     for (let first = 0; first < 40; first++)
       for (let end = first; end < 64; end++)
-        expect(atcCover(BigInt(first) * 4096n, BigInt(end) * 4096n, 99)!.length, `${first}..${end}`).toBe(fewest(first, end))
+        expect(powerOfTwoCover(BigInt(first) * 4096n, BigInt(end) * 4096n, 99)!.length, `${first}..${end}`).toBe(
+          fewest(first, end),
+        )
   })
   it('take the pages that an unaligned range touches', () => {
-    expect(atcCover(0x1fffn, 0x2001n, 9)).toEqual([
+    expect(powerOfTwoCover(0x1fffn, 0x2001n, 9)).toEqual([
       { address: 0x1000n, size: 0 },
       { address: 0x2000n, size: 0 },
     ])
-    expect(atcCover(0x2345n, 0x2346n, 9)).toEqual([{ address: 0x2000n, size: 0 }])
+    expect(powerOfTwoCover(0x2345n, 0x2346n, 9)).toEqual([{ address: 0x2000n, size: 0 }])
   })
   it('end before the end address', () => {
-    expect(atcCover(0x1000n, 0x2000n, 9)).toEqual([{ address: 0x1000n, size: 0 }])
+    expect(powerOfTwoCover(0x1000n, 0x2000n, 9)).toEqual([{ address: 0x1000n, size: 0 }])
   })
   it('are none for an empty or reversed range', () => {
-    expect(atcCover(0x1000n, 0x1000n, 9)).toEqual([])
-    expect(atcCover(0x2000n, 0x1000n, 9)).toEqual([])
+    expect(powerOfTwoCover(0x1000n, 0x1000n, 9)).toEqual([])
+    expect(powerOfTwoCover(0x2000n, 0x1000n, 9)).toEqual([])
   })
   it('cover pages 7 to 10 with three commands, where one would span sixteen pages', () => {
-    expect(atcCover(0x7000n, 0xb000n, 9)).toEqual([
+    expect(powerOfTwoCover(0x7000n, 0xb000n, 9)).toEqual([
       { address: 0x7000n, size: 0 },
       { address: 0x8000n, size: 1 },
       { address: 0xa000n, size: 0 },
     ])
   })
   it('give up above the limit', () => {
-    expect(atcCover(0x7000n, 0xb000n, 3)).toHaveLength(3)
-    expect(atcCover(0x7000n, 0xb000n, 2)).toBeNull()
+    expect(powerOfTwoCover(0x7000n, 0xb000n, 3)).toHaveLength(3)
+    expect(powerOfTwoCover(0x7000n, 0xb000n, 2)).toBeNull()
   })
   it('say everything in one command', () => {
-    expect(atcCover(0n, 1n << 64n, 1)).toEqual([{ address: 0n, size: ATC_INV_SIZE_ALL }])
+    expect(powerOfTwoCover(0n, 1n << 64n, 1)).toEqual([{ address: 0n, size: EVERYTHING }])
   })
 })
