@@ -73,7 +73,10 @@ export class RiscvIommu implements IommuModel {
     this.#commands.onOrder = (reads, writes) => this.onOrder?.(reads, writes)
     interrupts.onSignal = (source) => this.onInterrupt?.(source)
     // "If an access fault is detected on a MSI write": cause 273, with the address in iotval.
-    interrupts.onWriteFault = (hi, lo) => faults.report(CAUSE_MSI_WRITE, TTYP_NONE, false, 0, -1, false, hi, lo, 0, 0)
+    interrupts.onWriteFault = (hi, lo) => {
+      faults.fill(CAUSE_MSI_WRITE, TTYP_NONE, false, 0, -1, false, hi, lo, 0, 0)
+      faults.push()
+    }
     registers.effects = {
       features: () => {
         this.#translator.reset()
@@ -125,7 +128,7 @@ export class RiscvIommu implements IommuModel {
     const { device, pasid, iova } = transaction
     const translator = this.#translator
     translator.translate(checkedDevice(device), checkedPasid(pasid), hi32(iova), lo32(iova), flagsOf(transaction))
-    return outcomeOf(translator, transaction, translator.result.recorded ? this.#parts.faults.lastRecord : null)
+    return outcomeOf(translator, transaction)
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
@@ -139,7 +142,7 @@ export class RiscvIommu implements IommuModel {
       transaction.iova,
       flagsOf(transaction),
     )
-    return { outcome: outcomeOf(this.#explaining, transaction, null), steps }
+    return { outcome: outcomeOf(this.#explaining, transaction), steps }
   }
 
   pageRequest(message: PageRequestMessage): void {

@@ -1,4 +1,6 @@
 /** What came of a request, in the words that all models share. */
+
+import { wordsToU64 } from '../../base/layout.ts'
 import { type Outcome, PR, PW, PX, type Transaction, UR, UW, UX } from '../../base/types.ts'
 import { u64 } from '../../base/u64.ts'
 import { WALK_NAMES } from '../../format/pt/walker.ts'
@@ -8,8 +10,8 @@ import { completionOf } from './ats.ts'
 import { REQUEST_ATS, REQUEST_EXECUTE, REQUEST_PRIVILEGED, RESPONSE_ABORT, RESPONSE_SUCCESS } from './request.ts'
 import type { Translator } from './translate.ts'
 
-/** The outcome of a translator's last request. `record`: what was written to the fault queue, null when nothing was. */
-export function outcomeOf(translator: Translator, transaction: Transaction, record: readonly bigint[] | null): Outcome {
+/** The outcome of a translator's last request. */
+export function outcomeOf(translator: Translator, transaction: Transaction): Outcome {
   const { result } = translator
   const ats = transaction.kind === 'ats-request'
   if (result.cause === 0)
@@ -45,7 +47,7 @@ export function outcomeOf(translator: Translator, transaction: Transaction, reco
     ipa: isGuestPageFault(result.cause) ? u64(result.iotval2Hi, result.iotval2Lo & ~3) : null,
     ...deciding(translator),
     why: whyOf(translator),
-    record,
+    record: result.recorded ? wordsToU64(result.record) : null,
     response,
   }
 }
@@ -84,48 +86,41 @@ function granted(translator: Translator, transaction: Transaction): number {
   return (completion.read ? read : 0) | (completion.write ? write : 0) | (completion.execute ? execute : 0)
 }
 
+const LOCATE_DC = '("Process to locate the Device-context")'
+const LOCATE_PC = '("Process to locate the Process-context")'
+const MSIS = '("Process to translate addresses of MSIs")'
+
+/** What decided, by cause, where that is all there is to say. */
+const REASONS: Readonly<Record<number, string>> = {
+  256: 'ddtp.iommu_mode is Off ("Process to translate an IOVA", step 1)',
+  257: `nothing answers at the entry of the device directory ${LOCATE_DC}`,
+  258: `V is 0 in the device directory ${LOCATE_DC}`,
+  261: `nothing answers at the MSI page table entry ${MSIS}`,
+  262: `V is 0 in the MSI page table entry ${MSIS}`,
+  263: `the MSI page table entry has a reserved mode or reserved bits ${MSIS}`,
+  265: `nothing answers at the entry of the process directory ${LOCATE_PC}`,
+  266: `V is 0 in the process directory ${LOCATE_PC}`,
+  268: `corrupt data at the entry of the device directory ${LOCATE_DC}`,
+  269: `corrupt data at the entry of the process directory ${LOCATE_PC}`,
+  270: `corrupt data at the MSI page table entry ${MSIS}`,
+}
+
 /** The rule that decided, in words with the specification's section. */
 function whyOf(translator: Translator): string {
   const { result, walker, directory } = translator
-  switch (result.cause) {
-    case 1:
-    case 5:
-    case 7:
-      if (result.stage === 0) return 'an interrupt file gives no right to execute ("Process to translate addresses of MSIs")'
-      return 'a page table entry cannot be accessed: nothing answers there'
-    case 256:
-      return 'ddtp.iommu_mode is Off ("Process to translate an IOVA", step 1)'
-    case 257:
-    case 268:
-      return 'the entry of the device directory cannot be read ("Process to locate the Device-context")'
-    case 258:
-      return 'V is 0 in the device directory ("Process to locate the Device-context")'
-    case 259:
-      return directory.rule === 0
-        ? 'reserved bits are set in a DDT entry ("Process to locate the Device-context", step 6)'
-        : `${CONTEXT_RULES[directory.rule]} ("Device-context configuration checks")`
-    case 260:
-      return 'this type of transaction, process_id, device_id or privilege is not allowed ("Process to translate an IOVA", steps 2 to 15)'
-    case 261:
-    case 270:
-      return 'the MSI page table entry cannot be read ("Process to translate addresses of MSIs")'
-    case 262:
-      return 'V is 0 in the MSI page table entry ("Process to translate addresses of MSIs")'
-    case 263:
-      return 'the MSI page table entry has a reserved mode or reserved bits ("Process to translate addresses of MSIs")'
-    case 265:
-    case 269:
-      return 'the entry of the process directory cannot be read ("Process to locate the Process-context")'
-    case 266:
-      return 'V is 0 in the process directory ("Process to locate the Process-context")'
-    case 267:
-      return directory.rule === 0
-        ? 'reserved bits are set in a PDT entry ("Process to locate the Process-context", step 8)'
-        : `${CONTEXT_RULES[directory.rule]} ("Process-context configuration checks")`
-    default: {
-      const failing = result.stage === 2 ? (walker.outer ?? walker) : walker
-      const reason = WALK_NAMES[failing.status as keyof typeof WALK_NAMES] ?? 'refused'
-      return `${result.stage === 2 ? 'second' : 'first'} stage: ${String(reason)}${walker.updateRefused && result.stage === 2 ? ' (to set A or D of a first-stage entry)' : ''}`
-    }
+  const known = REASONS[result.cause]
+  if (known !== undefined) return known
+  if (result.cause === 260) return `${result.rule} ("Process to translate an IOVA")`
+  if (result.cause === 259 || result.cause === 267) {
+    const [entry, where, checks] = result.cause === 259 ? ['DDT', LOCATE_DC, 'Device'] : ['PDT', LOCATE_PC, 'Process']
+    if (directory.rule === 0) return `reserved bits are set in a ${entry} entry ${where}`
+    return `${CONTEXT_RULES[directory.rule]} ("${checks}-context configuration checks")`
   }
+  if (result.stage === 0) return `an interrupt file gives no right to execute ${MSIS}`
+  const first = `first stage: ${WALK_NAMES[walker.status]}`
+  if (result.stage === 1) return first
+  const second = `second stage: ${WALK_NAMES[(walker.outer ?? walker).status]}`
+  // Bits 1:0 of iotval2: an implicit access, and a write.
+  const update = isGuestPageFault(result.cause) && (result.iotval2Lo & 3) === 3
+  return update ? `${second}, to set A or D of a first-stage entry` : second
 }

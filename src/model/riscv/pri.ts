@@ -34,7 +34,9 @@ export function handlePageRequest(
   const { mode } = parts.registers
   const device = deviceOf(request)
   const fault = (cause: number, dtf: boolean) => {
-    parts.faults.report(cause, TTYP_MESSAGE, dtf, device, request.process, request.privileged, 0, MESSAGE_PAGE_REQUEST, 0, 0)
+    const { process, privileged } = request
+    const { faults } = parts
+    if (faults.fill(cause, TTYP_MESSAGE, dtf, device, process, privileged, 0, MESSAGE_PAGE_REQUEST, 0, 0)) faults.push()
   }
   // "If the ddtp.iommu_mode is Bare or is Off, then the IOMMU cannot locate a device-context."
   if (mode === DDTP_OFF || mode === DDTP_BARE) {

@@ -1,5 +1,5 @@
 /** The fault queue and the page-request queue: the IOMMU writes, software reads. RISC-V IOMMU 1.0, "In-memory queue interface". */
-import { setBits, wordsToU64 } from '../../base/layout.ts'
+import { setBits } from '../../base/layout.ts'
 import { NO_ANSWER, type WordMemory } from '../../base/memory.ts'
 import { swap32 } from '../../format/pt/walker.ts'
 import { ppnAddressAt10 } from '../../format/riscv/contexts.ts'
@@ -102,11 +102,11 @@ export class FaultQueue {
   }
 
   /**
-   * Reports a fault.
+   * Makes the record of a fault, in `record`.
    * @param process -1: without process_id. With TTYP 0 all of device, process and privilege are 0.
-   * @returns whether the record was written.
+   * @returns false when DC.tc.DTF suppresses it.
    */
-  report(
+  fill(
     cause: number,
     ttyp: number,
     dtf: boolean,
@@ -119,7 +119,7 @@ export class FaultQueue {
     iotval2Lo: number,
   ): boolean {
     if (dtf && !reportedDespiteDtf(cause)) return false
-    const { record } = this.#queue
+    const { record } = this
     record.fill(0)
     setBits(record, F.CAUSE.msb, F.CAUSE.lsb, cause)
     setBits(record, F.TTYP.msb, F.TTYP.lsb, ttyp)
@@ -133,12 +133,17 @@ export class FaultQueue {
     record[5] = iotvalHi
     record[6] = iotval2Lo
     record[7] = iotval2Hi
-    return this.#queue.push() === QUEUED
+    return true
   }
 
-  /** The record that `report` made last. */
-  get lastRecord(): bigint[] {
-    return wordsToU64(this.#queue.record)
+  /** Writes the record to the queue, if the queue takes it. */
+  push(): void {
+    this.#queue.push()
+  }
+
+  /** The record that is being made: overwritten by the next, also by one that writing this one leads to. */
+  get record(): Int32Array {
+    return this.#queue.record
   }
 }
 

@@ -78,12 +78,15 @@ export class RiscvResult {
   /** iotval2 of a guest page fault. */
   iotval2Hi = 0
   iotval2Lo = 0
-  /** Whether a record was written to the fault queue. */
+  /** Whether the fault is reported, and its record; whether the fault queue had room for it, only the queue says. */
   recorded = false
+  readonly record = new Int32Array(8)
   /** Stage that refused: 1, 2; 0: none was reached. */
   stage = 0
   /** tc of the device context, 0 when none was found. */
   tc = 0
+  /** For "Transaction type disallowed": which rule, in words. */
+  rule = ''
 
   /** log2 of the range around the address that translates alike. */
   get sizeLog2(): number {

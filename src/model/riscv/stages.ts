@@ -229,7 +229,10 @@ export class Stages {
     // "Equivalent to a second-stage PTE with R = W = U = 1 and X = 0": read for execute is "Instruction access fault" (1)
     if ((flags & REQUEST_ATS) === 0 && (access & 4) !== 0) return 1
     // "Debug support": an interrupt file in memory has no address to tell
-    if (msiTarget.mrif && (flags & REQUEST_DEBUG) !== 0) return CAUSE_TYPE_DISALLOWED
+    if (msiTarget.mrif && (flags & REQUEST_DEBUG) !== 0) {
+      result.rule = 'the address is that of a memory-resident interrupt file ("Debug support")'
+      return CAUSE_TYPE_DISALLOWED
+    }
     result.mrif = msiTarget.mrif
     result.hi = (msiTarget.pageHi << 12) | (msiTarget.pageLo >>> 20)
     result.lo = (msiTarget.pageLo << 12) | (lo & 0xfff)

@@ -170,15 +170,25 @@ export class Translator {
     }
     result.response = responseTo(cause, (flags & REQUEST_ATS) !== 0)
     result.recorded = false
-    if (result.response !== RESPONSE_SUCCESS && !this.dry) {
+    // "When a Success response is generated for an ATS translation request, no fault records are reported."
+    if (result.response !== RESPONSE_SUCCESS) {
+      const { faults } = this.#parts
       const type = transactionType(flags, process)
       const privileged = (flags & REQUEST_PRIVILEGED) !== 0
       const { iotval2Hi, iotval2Lo } = result
       // "If a fault condition prevents locating a valid device context then the DTF value assumed is 0."
       const dtf = (result.tc & TC_DTF) !== 0
-      result.recorded = this.#parts.faults.report(cause, type, dtf, device, process, privileged, hi, lo, iotval2Hi, iotval2Lo)
+      result.recorded = faults.fill(cause, type, dtf, device, process, privileged, hi, lo, iotval2Hi, iotval2Lo)
+      result.record.set(faults.record)
+      if (result.recorded && !this.dry) faults.push()
     }
     return result.response
+  }
+
+  /** "Transaction type disallowed". */
+  #disallowed(rule: string): number {
+    this.result.rule = rule
+    return CAUSE_TYPE_DISALLOWED
   }
 
   /** A translation that changes nothing. */
@@ -204,7 +214,8 @@ export class Translator {
     // step 1: if ddtp.iommu_mode == Off, "All inbound transactions disallowed" (256)
     if (mode === DDTP_OFF) return CAUSE_ALL_DISALLOWED
     // step 2: if Bare, translated and ATS requests are "Transaction type disallowed" (260), all others pass as they are
-    if (mode === DDTP_BARE) return special ? CAUSE_TYPE_DISALLOWED : UNCHANGED
+    if (mode === DDTP_BARE)
+      return special ? this.#disallowed('ddtp.iommu_mode is Bare: only untranslated requests pass (step 2)') : UNCHANGED
     // steps 3 to 6: locate the device context
     const dcAt = this.device(device, process)
     if (dcAt < 0) return -dcAt
@@ -214,11 +225,12 @@ export class Translator {
     const pdtv = (tc & TC_PDTV) !== 0
     this.result.tc = tc
     // step 7: transaction types that the context does not allow: 260
-    if (special && (tc & TC_EN_ATS) === 0) return CAUSE_TYPE_DISALLOWED
+    if (special && (tc & TC_EN_ATS) === 0) return this.#disallowed('an ATS or translated request, and EN_ATS is 0 (step 7)')
     if (process >= 0) {
-      if (!pdtv) return CAUSE_TYPE_DISALLOWED
+      if (!pdtv) return this.#disallowed('a request with process_id, and PDTV is 0 (step 7)')
       const pdtp = modeOf(fscHigh)
-      if (pdtp !== PDTP_BARE && process >= 1 << pdtBits(pdtp)) return CAUSE_TYPE_DISALLOWED
+      if (pdtp !== PDTP_BARE && process >= 1 << pdtBits(pdtp))
+        return this.#disallowed('the process_id is wider than pdtp.MODE takes (step 7)')
     }
     // step 8: a translated request with T2GPA = 0 is complete
     if ((flags & REQUEST_TRANSLATED) !== 0 && (tc & TC_T2GPA) === 0) return UNCHANGED
@@ -254,7 +266,8 @@ export class Translator {
     const pc = processes.words
     const ta = pc[pcAt + PC_TA]!
     // step 15: supervisor requests need ENS: 260
-    if ((flags & REQUEST_PRIVILEGED) !== 0 && (ta & PC_ENS) === 0) return CAUSE_TYPE_DISALLOWED
+    if ((flags & REQUEST_PRIVILEGED) !== 0 && (ta & PC_ENS) === 0)
+      return this.#disallowed('a supervisor request, and PC.ta.ENS is 0 (step 15)')
     // step 16: the first stage is that of the process context
     context.fscHigh = pc[pcAt + PC_FSC + 1]!
     context.fscLow = pc[pcAt + PC_FSC]!
@@ -270,7 +283,8 @@ export class Translator {
     const { features } = registers
     const levels = registers.mode - DDTP_BARE
     // step 5: a device_id wider than the mode supports: 260
-    if (deviceTooWide(features, levels, device)) return -CAUSE_TYPE_DISALLOWED
+    if (deviceTooWide(features, levels, device))
+      return -this.#disallowed('the device_id is wider than ddtp.iommu_mode takes (step 5)')
     const known = devices.find(device, 0)
     if (known >= 0) return known
     const root = ppnAddressAt10(registers.at(REG.ddtp + 4), registers.at(REG.ddtp))
