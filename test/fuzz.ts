@@ -2,11 +2,15 @@
  * Random machines: memory full of pointers into itself, random registers. Whatever they hold, the hardware model, the inspector and the
  * drawings must neither crash nor hang. `npm run fuzz` runs 100,000 of them, the tests a few; a seed makes one again.
  */
+import { encode, type Layout } from '../src/base/layout.ts'
 import { random } from '../src/base/op.ts'
 import type { Access } from '../src/base/types.ts'
 import { architectureOf } from '../src/cli/architectures.ts'
+import { DC, PC } from '../src/format/riscv/contexts.ts'
 import { REG, REGISTERS as RISCV_REGISTERS } from '../src/format/riscv/registers.ts'
+import { CD } from '../src/format/smmuv3/cd.ts'
 import { REGISTERS as SMMU_REGISTERS } from '../src/format/smmuv3/registers.ts'
+import { STE } from '../src/format/smmuv3/ste.ts'
 import { PhysicalMemory } from '../src/memory/physical.ts'
 import { renderJson, renderPicture, renderSvg, renderText } from '../src/render/index.ts'
 
@@ -36,15 +40,32 @@ function word(next: Below, shift: number): bigint {
     case 4:
       return 0xffff_ffff_ffff_ffffn
     default: {
-      const page = BigInt(START / 4096 + next(FRAMES))
+      const frame = BigInt(START / 4096 + next(FRAMES))
       const flags = BigInt(next(4096)) | (next(4) === 0 ? BigInt(next(4096)) << 52n : 0n)
-      return ((page << 12n) >> BigInt(shift)) | (flags & ((1n << BigInt(12 - shift)) - 1n)) | (flags & (0xfffn << 52n)) | 1n
+      return ((frame << 12n) >> BigInt(shift)) | (flags & ((1n << BigInt(12 - shift)) - 1n)) | (flags & (0xfffn << 52n)) | 1n
     }
   }
 }
 
-/** Registers that make such a machine do something; null leaves the value to chance. */
-const PLAUSIBLE: Record<string, { shift: number; registers: Map<number, (next: Below) => bigint | null> }> = {
+/** What makes such a machine do something: registers (null leaves the value to chance), and entries that are nearly right. */
+interface Plausible {
+  /** How far a table entry's address bits stand below the address. */
+  readonly shift: number
+  readonly registers: ReadonlyMap<number, (next: Below) => bigint | null>
+  plant(memory: PhysicalMemory, next: Below): void
+}
+
+const pick = <T>(next: Below, from: readonly T[]): T => from[next(from.length)]!
+const page = (next: Below, align = 1) => BigInt(START + Math.floor(next(FRAMES) / align) * align * 4096)
+
+/** Writes a structure, half of the time with a few bits turned over. */
+function put(memory: PhysicalMemory, next: Below, pa: number, layout: Layout, values: Record<string, number | bigint>): void {
+  const words = encode(layout, values)
+  if (next(2) === 0) for (let flips = next(4); flips > 0; flips--) words[next(words.length)]! ^= 1 << next(32)
+  for (const [index, word] of words.entries()) memory.write32(pa + index * 4, word)
+}
+
+const PLAUSIBLE: Record<string, Plausible> = {
   smmuv3: {
     shift: 0,
     registers: new Map(
@@ -55,33 +76,105 @@ const PLAUSIBLE: Record<string, { shift: number; registers: Map<number, (next: B
           if (name === 'IDR0') return next(4) === 0 ? null : 0x0d4c101fn
           if (name === 'IDR1') return next(4) === 0 ? null : 0x02730510n
           if (name === 'IDR5') return next(4) === 0 ? null : 0x75n
-          if (name === 'STRTAB_BASE_CFG') return next(4) === 0 ? null : BigInt(next(2) << 16) | BigInt(6 << 6) | BigInt(next(17))
-          if (name.endsWith('_BASE')) return BigInt(START + next(FRAMES) * 4096) | BigInt(next(8))
+          if (name === 'STRTAB_BASE') return next(8) === 0 ? null : BigInt(START)
+          if (name === 'STRTAB_BASE_CFG') return next(4) === 0 ? null : BigInt(next(8) === 0 ? 1 << 16 : 0) | BigInt(6 << 6) | 8n
+          if (name.endsWith('_BASE')) return page(next) | BigInt(next(8))
           return null
         },
       ]),
     ),
+    plant(memory, next) {
+      const contexts = START + (4 + next(FRAMES - 4)) * 4096
+      for (const device of DEVICES.filter((id) => id < 64)) {
+        put(memory, next, START + device * 64, STE, {
+          ...{
+            V: 1,
+            Config: pick(next, [4, 5, 5, 6, 7]),
+            S1ContextPtr: BigInt(contexts),
+            S1CDMax: next(4),
+            S1DSS: next(3),
+            EATS: next(2),
+          },
+          ...{
+            S2VMID: next(4),
+            S2T0SZ: pick(next, [24, 25, 34]),
+            S2SL0: next(3),
+            S2PS: 4,
+            S2AA64: 1,
+            S2AFFD: next(2),
+            S2R: 1,
+            S2TTB: page(next),
+          },
+        })
+      }
+      for (let index = 0; index < 8; index++) {
+        const t0sz = pick(next, [16, 16, 25, 32])
+        const flags = {
+          V: 1,
+          AA64: 1,
+          A: 1,
+          R: next(2),
+          ASET: 1,
+          EPD1: 1,
+          AFFD: next(2),
+          IPS: 4,
+          ASID: next(9),
+          T0SZ: t0sz,
+          TBI0: next(2),
+        }
+        put(memory, next, contexts + index * 64, CD, { ...flags, TTB0: page(next) })
+      }
+    },
   },
   riscv: {
     shift: 2,
     registers: new Map([
       [REG.capabilities, (next) => (next(4) === 0 ? null : 0x1c7_ffff_ff10n | (56n << 32n))],
-      [REG.fctl, (next) => BigInt(next(8))],
-      [REG.ddtp, (next) => (BigInt(START / 4096 + next(FRAMES)) << 10n) | BigInt(1 + next(4))],
+      [REG.fctl, (next) => (next(8) === 0 ? BigInt(next(8)) : 0n)],
+      [REG.ddtp, (next) => (BigInt(START / 4096) << 10n) | (next(4) === 0 ? BigInt(1 + next(4)) : 2n)],
       ...RISCV_REGISTERS.filter(({ name }) => /^[cfp]qb$/.test(name)).map(
-        ({ offset }) => [offset, (next: Below) => (BigInt(START / 4096 + next(FRAMES)) << 10n) | BigInt(next(12))] as const,
+        ({ offset }) => [offset, (next: Below) => (page(next) >> 2n) | BigInt(next(12))] as const,
       ),
     ]),
+    plant(memory, next) {
+      const processes = page(next)
+      for (const device of DEVICES.filter((id) => id < 64)) {
+        const directory = next(2)
+        put(memory, next, START + device * 64, DC, {
+          ...{
+            'tc.V': 1,
+            'tc.EN_ATS': next(2),
+            'tc.EN_PRI': next(2),
+            'tc.PDTV': directory,
+            'tc.GADE': next(2),
+            'tc.SADE': next(2),
+          },
+          ...{
+            'tc.DPE': directory & next(2),
+            'iohgatp.MODE': pick(next, [0, 0, 8, 9]),
+            'iohgatp.PPN': page(next, 4),
+            'ta.PSCID': next(4),
+          },
+          ...{ 'fsc.MODE': directory === 1 ? 1 : pick(next, [0, 8, 9, 10]), 'fsc.PPN': directory === 1 ? processes : page(next) },
+        })
+      }
+      for (let index = 0; index < 8; index++)
+        put(memory, next, Number(processes) + index * 16, PC, {
+          ...{ 'ta.V': 1, 'ta.ENS': next(2), 'ta.SUM': next(2), 'ta.PSCID': next(4) },
+          ...{ 'fsc.MODE': pick(next, [0, 8, 9, 10]), 'fsc.PPN': page(next) },
+        })
+    },
   },
 }
 
 /** Builds and tries one machine. Throws what went wrong. */
 export function fuzzOne(kind: string, seed: number): void {
   const next = random(seed * 2654435761 + 1)
-  const { shift, registers } = PLAUSIBLE[kind]!
+  const { shift, registers, plant } = PLAUSIBLE[kind]!
   const memory = new PhysicalMemory([{ start: START, end: START + FRAMES * 4096 }])
   const density = 1 + next(64)
   for (let pa = START; pa < START + FRAMES * 4096; pa += 8) if (next(64) < density) memory.write64(pa, word(next, shift))
+  plant(memory, next)
   const values = new Map<number, bigint>()
   const register = (offset: number, bytes: 4 | 8) => {
     const known = values.get(offset)
