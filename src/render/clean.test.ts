@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ascii, clean, columns, cut, pad, speaker } from './clean.ts'
+import { ascii, charColumns, clean, columns, cut, pad, speaker } from './clean.ts'
 
 describe('clean', () => {
   it('leaves ordinary names alone, in any script', () => {
@@ -81,5 +81,14 @@ describe('ascii', () => {
     expect(speaker(true)('abcdefgh', 6)).toBe('abc...')
     expect(speaker(false)('abcdefgh', 6)).toBe('abcde…')
     expect(speaker(true)('abcdef', 2)).toBe('..')
+  })
+})
+
+describe('the short cuts for plain text', () => {
+  it('count as the long way does, for every character that they take', () => {
+    for (let code = 0; code < 0x2600; code++) {
+      const char = String.fromCharCode(code)
+      expect([code, columns(char)]).toEqual([code, charColumns(char)])
+    }
   })
 })

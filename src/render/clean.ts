@@ -16,11 +16,18 @@ const INVISIBLE = /[\p{Mn}\p{Me}\p{Mc}\p{Cf}]/gu
 // What is left of the controls, lone surrogates, private use and noncharacters.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Co}\p{Cn}]/gu
 
+// Printable ASCII with single blanks inside.
+const PLAIN_WORDS = /^[!-~]+(?: [!-~]+)*$/
+// All characters are narrow: whatever stands below the first wide one, lines and arrows included.
+const NARROW = /^[\u0000-\u10ff\u2010-\u2319\u2500-\u25fc]*$/
+
 /**
  * Text that prints as it looks: no escapes, no control or invisible characters, blanks only of one kind, at most `limit` columns.
  * @example clean('\u001b[31mnic\u001b[0m\n') // 'nic'
  */
 export function clean(text: string, limit = 200): string {
+  // Nearly all names: nothing to clean, and a column for each character.
+  if (PLAIN_WORDS.test(text)) return text.length <= limit ? text : cut(text, limit)
   const printable = text
     .slice(0, LOOKED_AT)
     .replace(ESCAPES, '')
@@ -43,6 +50,7 @@ export function charColumns(char: string): number {
 
 /** Columns that cleaned text takes in a terminal. */
 export function columns(text: string): number {
+  if (NARROW.test(text)) return text.length
   let count = 0
   for (const char of text) count += charColumns(char)
   return count
