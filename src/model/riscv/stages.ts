@@ -30,9 +30,9 @@ const NOT_EXECUTE = ALL_RIGHTS & ~(UX | PX)
 /** IOATC tag of a context without any tables. */
 const NO_TABLES = -1
 
-/** A NAPOT leaf counts as one page: the size that is reported. */
-function reported(log2: number): number {
-  return log2 === 16 ? 12 : log2
+/** The size that is reported of a leaf: `napot` for one of 64 KiB. */
+function reported(log2: number, napot: number): number {
+  return log2 === 16 ? napot : log2
 }
 
 export class Stages {
@@ -179,7 +179,7 @@ export class Stages {
       gpaHi = walker.outHi
       gpaLo = walker.outLo
       leaf1 = walker.sizeLog2
-      log2 = reported(leaf1)
+      log2 = reported(leaf1, options.napotLog2)
       allowed = walker.rights
       pbmt = (walker.hi >>> 29) & 3
       details = (walker.lo & PTE_D) !== 0 ? IS_DIRTY : 0
@@ -211,7 +211,7 @@ export class Stages {
       // The first stage's memory type counts unless it is PMA.
       if (pbmt === 0) pbmt = (outer.hi >>> 29) & 3
       leaf2 = outer.sizeLog2
-      log2Second = withoutInterruptFiles(features, devices.words, context.dcAt, gpaHi, gpaLo, reported(leaf2))
+      log2Second = withoutInterruptFiles(features, devices.words, context.dcAt, gpaHi, gpaLo, reported(leaf2, options.napotLog2))
     }
     result.allowed = allowed | (leaf1 << STAGE1_SIZE_SHIFT) | (leaf2 << STAGE2_SIZE_SHIFT)
     result.details = details | (pbmt << PBMT_SHIFT) | Math.min(log2, log2Second)
