@@ -14,6 +14,10 @@ export class ConfigCache<T extends object> {
   readonly #values: (T | null)[]
   readonly #setMask: number
   #victim = 0
+  /** What was found last; -1: nothing. */
+  #lastFirst = -1
+  #lastSecond = -1
+  #last: T | null = null
 
   /** @param entries rounded up to a power of two, at least 4; 0 switches the cache off. */
   constructor(entries: number) {
@@ -26,19 +30,35 @@ export class ConfigCache<T extends object> {
   }
 
   find(first: number, second: number): T | null {
+    // The same as last time: a device goes on with what it does.
+    if (first === this.#lastFirst && second === this.#lastSecond) return this.#last
+    return this.#look(first, second)
+  }
+
+  #look(first: number, second: number): T | null {
     if (this.used === 0) return null
     const keys = this.#keys
     const slot = this.#slot(first, second)
     for (let at = slot; at < slot + WAYS; at++) {
       if (keys[at * 2] !== (first | 0) || keys[at * 2 + 1] !== (second | 0)) continue
       const value = this.#values[at]!
-      if (value !== null) return value
+      if (value === null) continue
+      this.#lastFirst = first
+      this.#lastSecond = second
+      this.#last = value
+      return value
     }
     return null
   }
 
+  #forgetLast(): void {
+    this.#lastFirst = -1
+    this.#last = null
+  }
+
   insert(first: number, second: number, value: T): void {
     if (this.capacity === 0) return
+    this.#forgetLast()
     const slot = this.#slot(first, second)
     let at = -1
     for (let way = slot; way < slot + WAYS; way++) {
@@ -65,6 +85,7 @@ export class ConfigCache<T extends object> {
    */
   invalidate(first: number, last: number, second = -1, spared: (value: T) => boolean = () => false): void {
     if (this.used === 0) return
+    this.#forgetLast()
     const one = first === last && second >= 0
     const from = one ? this.#slot(first, second) : 0
     for (let at = from; at < (one ? from + WAYS : this.capacity); at++) {

@@ -101,15 +101,21 @@ export class Tlb {
   readonly #countOfSize = new Int32Array(64)
   #sizeCount = 0
   #globals = 0
+  /** The smallest of them, with the valid bit; and whether there is nothing else, no global entry either. */
+  #firstKey = VALID
+  #firstMaskLo = 0
+  #firstMaskHi = 0
+  #single = true
   #victim = 0
 
   /** @param entries rounded up to a power of two, at least 4; 0 switches the cache off. */
   constructor(entries: number) {
-    let sets = 0
-    if (entries > 0) for (sets = 1; sets * WAYS < entries; ) sets *= 2
-    this.capacity = sets * WAYS
+    let sets = 1
+    while (sets * WAYS < entries) sets *= 2
+    this.capacity = entries > 0 ? sets * WAYS : 0
     this.#setMask = sets - 1
-    this.#words = new Int32Array(this.capacity * STRIDE)
+    // One empty set even when off, so that a look-up needs no question.
+    this.#words = new Int32Array(sets * WAYS * STRIDE)
   }
 
   /**
@@ -119,6 +125,21 @@ export class Tlb {
    * @returns the entry, for `rights`, `clean` and `read`; -1: a miss.
    */
   find(regime: number, tag: number, aset: number, hi: number, lo: number): number {
+    // The smallest size that is present, by hand: this is the way of nearly all hits.
+    const words = this.#words
+    const pageLo = lo & this.#firstMaskLo
+    const pageHi = hi & this.#firstMaskHi
+    const wanted = pageLo | this.#firstKey | (regime << REGIME_SHIFT)
+    let mixed = Math.imul((pageLo >>> 12) ^ (pageHi << 20), 0x9e3779b1) ^ Math.imul(tag, 0x85ebca6b)
+    mixed ^= mixed >>> 15
+    const set = (mixed & this.#setMask) * (WAYS * STRIDE)
+    for (let at = set; at < set + WAYS * STRIDE; at += STRIDE)
+      if (words[at] === wanted && words[at + 2] === tag && words[at + 1] === pageHi) return at
+    return this.#single ? -1 : this.#findOther(regime, tag, aset, hi, lo)
+  }
+
+  /** Entries of other sizes, and global ones. */
+  #findOther(regime: number, tag: number, aset: number, hi: number, lo: number): number {
     const key = VALID | (regime << REGIME_SHIFT)
     const own = this.#probe(key, tag, hi, lo)
     if (own >= 0 || this.#globals === 0) return own
@@ -211,7 +232,7 @@ export class Tlb {
     words[at + 4] = paHi & maskHi
     words[at + 5] = leaf
     this.used++
-    if (global) this.#globals++
+    if (global && this.#globals++ === 0) this.#single = false
     if (this.#countOfSize[sizeLog2]!++ === 0) this.#listSizes()
   }
 
@@ -254,7 +275,7 @@ export class Tlb {
     if (key === 0) return
     words[at] = 0
     this.used--
-    if ((key & GLOBAL) !== 0) this.#globals--
+    if ((key & GLOBAL) !== 0 && --this.#globals === 0) this.#single = this.#sizeCount <= 1
     const sizeLog2 = (key >>> SIZE_SHIFT) & 63
     if (--this.#countOfSize[sizeLog2]! === 0) this.#listSizes()
   }
@@ -268,6 +289,10 @@ export class Tlb {
       this.#maskHi[this.#sizeCount] = log2 <= 32 ? -1 : -1 << (log2 - 32)
       this.#sizeCount++
     }
+    this.#firstKey = VALID | this.#keys[0]!
+    this.#firstMaskLo = this.#maskLo[0]!
+    this.#firstMaskHi = this.#maskHi[0]!
+    this.#single = this.#sizeCount <= 1 && this.#globals === 0
   }
 
   /** All entries, for people. */

@@ -322,6 +322,7 @@ export class Translator implements Request, TlbResult {
 
 /** The address with its top byte as TBI wants it: a copy of bit 55. */
 export function withoutTag(context: Context, hi: number): number {
+  if (context.halves === 0) return hi
   const half = (hi & UPPER) !== 0 && context.stream.regime !== REGIME_EL2 ? 2 : 1
   return (context.halves & half) !== 0 ? (hi << 8) >> 8 : hi
 }
