@@ -49,15 +49,12 @@ const files = examples.map(({ text }, index) => {
 
 describe('TypeScript in the documentation', () => {
   it('compiles', () => {
+    const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile)
+    const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root)
     const program = ts.createProgram(files, {
-      target: ts.ScriptTarget.ES2023,
+      ...options,
       module: ts.ModuleKind.ESNext,
       moduleResolution: ts.ModuleResolutionKind.Bundler,
-      strict: true,
-      noEmit: true,
-      skipLibCheck: true,
-      allowImportingTsExtensions: true,
-      types: ['node'],
       typeRoots: [join(root, 'node_modules/@types')],
       paths: { iomm: [join(root, 'src/index.ts')], 'iomm/node': [join(root, 'src/node/index.ts')] },
     })
@@ -92,4 +89,15 @@ describe('command lines in the documentation', () => {
       })
     }
   }
+})
+
+describe('the picture of README', () => {
+  it('is what the program draws', () => {
+    const picture = blocks('README.md', 'text')[0]!.text
+    const shown = spawnSync('node', [join(root, 'dist/cli/main.js'), 'show', 'examples/two-domains.yaml'], {
+      cwd: root,
+      encoding: 'utf8',
+    })
+    expect(shown.stdout).toContain(picture.trimEnd())
+  })
 })
