@@ -1,5 +1,5 @@
 /** Memory-mapped registers. RISC-V IOMMU 1.0, "Memory-mapped register interface". */
-import { addr, flag, type Layout, layout, oneOf, uint } from '../../base/layout.ts'
+import { addr, encode, flag, type Layout, layout, oneOf, uint, wordsToU64 } from '../../base/layout.ts'
 
 export const CAPABILITIES = layout('capabilities', 64, {
   version: uint(7, 0, 'version of the specification: 0x10 is 1.0'),
@@ -32,6 +32,39 @@ export const CAPABILITIES = layout('capabilities', 64, {
   S: flag(43, 'address range invalidation'),
   custom: uint(63, 56, 'custom'),
 })
+
+/** Everything that specification 1.0 has, 56-bit addresses, little-endian. */
+export const FULL_CAPABILITIES = wordsToU64(
+  encode(CAPABILITIES, {
+    version: 0x10,
+    Sv32: 1,
+    Sv39: 1,
+    Sv48: 1,
+    Sv57: 1,
+    Svrsw60t59b: 1,
+    Svpbmt: 1,
+    Sv32x4: 1,
+    Sv39x4: 1,
+    Sv48x4: 1,
+    Sv57x4: 1,
+    MSI_FLAT: 1,
+    MSI_MRIF: 1,
+    AMO_HWAD: 1,
+    ATS: 1,
+    T2GPA: 1,
+    END: 1,
+    IGS: 2,
+    HPM: 1,
+    DBG: 1,
+    PAS: 56,
+    PD8: 1,
+    PD17: 1,
+    PD20: 1,
+    QOSID: 1,
+    NL: 1,
+    S: 1,
+  }),
+)[0]!
 
 /** capabilities bits as masks of the low and high words. */
 export const CAP_SVRSW60T59B = 1 << 14
