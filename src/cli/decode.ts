@@ -9,13 +9,17 @@ import { CliError, colourFor, EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, note, numberAr
 import { layoutText, listText, resultText } from './decode-text.ts'
 import { COLOURS, PLAIN } from './paint.ts'
 
-const REGISTER_OPTIONS = ['idr0', 'idr1', 'idr2', 'idr3', 'idr4', 'idr5', 'aidr', 'cr2'] as const
-type Options = { readonly [K in (typeof REGISTER_OPTIONS)[number]]?: bigint } & {
+interface Options {
   readonly list?: true
   readonly u32?: true
   readonly json?: true
-  readonly ste?: string
+  /** What surrounds the structure, by the name of a register (a number) or of a structure (its words). */
+  readonly [around: string]: bigint | string | true | undefined
 }
+
+/** The option of a register or structure: its name, in lower case. Commander gives values by names in camel case. */
+const optionOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')
+const keyOf = (name: string) => optionOf(name).replaceAll(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 /** One decoded structure. */
 export interface Decoded {
@@ -40,9 +44,14 @@ export function decodeCommand(): Command {
     .option('--u32', 'the words have 32 bits each')
     .option('--list', 'the structures that can be decoded')
     .option('--json', 'as JSON')
-    .option('--ste <words>', 'for CD: the words of the STE through which it is reached (else: stage 1 only, EL1)')
-  for (const name of REGISTER_OPTIONS) {
-    command.option(`--${name} <value>`, `${name.toUpperCase()} of the SMMU (else one that has everything)`, numberArgument)
+  for (const { name: architecture, surroundings } of STRUCTURE_SETS) {
+    for (const { name, what } of surroundings.structures) command.option(`--${optionOf(name)} <words>`, what)
+    for (const name of surroundings.registers)
+      command.option(
+        `--${optionOf(name)} <value>`,
+        `${name}, ${architecture} (else: ${surroundings.registersUnless})`,
+        numberArgument,
+      )
   }
   return command
     .addHelpText(
@@ -76,7 +85,7 @@ function run(name: string | undefined, args: readonly string[], options: Options
     return EXIT_OK
   }
   const values = parseWords(args, options.u32 ? 32 : 64, found.structure.layout)
-  const results = decodeAll(found, values, surroundings(options))
+  const results = decodeAll(found, values, surroundings(options, found))
   print(
     options.json
       ? toJson({ structures: results.map(resultJson) })
@@ -95,7 +104,8 @@ export function structureNamed(name: string): Found {
     throw new CliError(EXIT_USAGE, `'${name}' is a structure of several architectures: say ${names}.`)
   }
   const known = STRUCTURE_SETS.flatMap((set) => set.structures.map((structure) => structure.name))
-  const plain = name.slice(name.indexOf(':') + 1).replace(/^SMMU_/i, '')
+  const prefixes = STRUCTURE_SETS.map(({ registerPrefix }) => registerPrefix).filter((prefix) => prefix !== '')
+  const plain = name.slice(name.indexOf(':') + 1).replace(new RegExp(`^(${prefixes.join('|')})`, 'i'), '')
   throw new CliError(
     EXIT_USAGE,
     `no structure '${name}'; ${suggest(plain, known, 'there are')} \`iomm decode --list\` lists all.`,
@@ -176,22 +186,25 @@ export function decodeOne(found: Found, words: Uint32Array, around: Surroundings
   }
 }
 
-function surroundings(options: Options): Surroundings {
-  const registers = new Map<string, number>()
-  for (const name of REGISTER_OPTIONS) {
-    const value = options[name]
-    if (value === undefined) continue
-    if (value >> 32n !== 0n)
-      throw new CliError(EXIT_USAGE, `--${name}: the register has 32 bits, but 0x${value.toString(16)} has more.`)
-    registers.set(name.toUpperCase(), Number(value))
+function surroundings(options: Options, { set }: Found): Surroundings {
+  const registers = new Map<string, bigint>()
+  const structures = new Map<string, Uint32Array>()
+  const layoutOf = (name: string) => set.structures.find((structure) => structure.name === name)!.layout
+  for (const name of set.surroundings.registers) {
+    const value = options[keyOf(name)]
+    if (typeof value !== 'bigint') continue
+    const { bits } = layoutOf(name)
+    if (value >> BigInt(bits) !== 0n)
+      throw new CliError(EXIT_USAGE, `--${optionOf(name)}: the register has ${bits} bits, but 0x${value.toString(16)} has more.`)
+    registers.set(name, value)
   }
-  const ste =
-    options.ste === undefined
-      ? null
-      : parseWords([options.ste], options.u32 ? 32 : 64, structureNamed('smmuv3:STE').structure.layout)
+  for (const { name } of set.surroundings.structures) {
+    const words = options[keyOf(name)]
+    if (typeof words === 'string') structures.set(name, parseWords([words], options.u32 ? 32 : 64, layoutOf(name)))
+  }
   return {
     register: (name) => registers.get(name) ?? null,
-    structure: (name) => (name === 'STE' ? ste : null),
+    structure: (name) => structures.get(name) ?? null,
   }
 }
 

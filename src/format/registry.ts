@@ -1,8 +1,9 @@
 /** All structures that tools can decode, by architecture. A further architecture is one more entry of `STRUCTURE_SETS`. */
+import { RISCV_STRUCTURES } from './riscv/structures.ts'
 import { SMMUV3_STRUCTURES } from './smmuv3/structures.ts'
 import type { Found, StructureSet } from './structure.ts'
 
-export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES]
+export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES, RISCV_STRUCTURES]
 
 /**
  * Structures of this name, whatever its case; several when architectures share the name. `smmuv3:STE` asks for one architecture, and

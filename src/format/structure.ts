@@ -4,7 +4,7 @@ import type { Layout, Words } from '../base/layout.ts'
 /** What surrounds a structure: values of registers, and other structures, as far as they are known. */
 export interface Surroundings {
   /** A register by the manual's name; null when it is not known. */
-  register(name: string): number | null
+  register(name: string): bigint | null
   /** Another structure by name, as 32-bit words; null when it is not known. */
   structure(name: string): Words | null
 }
@@ -42,6 +42,12 @@ export interface StructureSet {
   readonly manual: string
   /** In front of register names, in manuals: `SMMU_`. */
   readonly registerPrefix: string
+  /** Registers and structures that decide whether another structure is legal: what a caller may want to give. `unless`: what counts else. */
+  readonly surroundings: {
+    readonly registers: readonly string[]
+    readonly registersUnless: string
+    readonly structures: readonly { readonly name: string; readonly what: string }[]
+  }
   readonly structures: readonly Structure[]
 }
 

@@ -41,7 +41,7 @@ describe('verdicts', () => {
   it('use the registers and the STE that are known', () => {
     const ste = encode(STE, { V: 1, Config: 5, S1CDMax: 5 })
     expect(structure('STE').check!(ste, 0, nothing).map(({ kind }) => kind)).not.toContain('illegal')
-    const narrow = { ...nothing, register: (name: string) => (name === 'IDR1' ? 16 | (4 << 6) : null) }
+    const narrow = { ...nothing, register: (name: string) => (name === 'IDR1' ? BigInt(16 | (4 << 6)) : null) }
     expect(structure('STE').check!(ste, 0, narrow)).toEqual([
       expect.objectContaining({ kind: 'illegal', section: '5.2 S1CDMax' }),
     ])
@@ -49,7 +49,7 @@ describe('verdicts', () => {
     expect(structure('CD').check!(cd, 0, nothing)).toEqual([])
     // CR2.E2H makes an EL2 stream one of EL2-E2H, which has no AArch32 tables.
     const e2h = {
-      register: (name: string) => (name === 'CR2' ? 1 : name === 'IDR0' ? GENEROUS_IDR.IDR0 | 4 : null),
+      register: (name: string) => (name === 'CR2' ? 1n : name === 'IDR0' ? BigInt(GENEROUS_IDR.IDR0 | 4) : null),
       structure: () => encode(STE, { V: 1, Config: 5, STRW: 2 }),
     }
     const old = encode(CD, { V: 1, EPD1: 1, A: 1 })

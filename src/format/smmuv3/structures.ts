@@ -16,9 +16,9 @@ import type { Broken } from './ste-rules.ts'
 
 /** Registers that are not known are those of an SMMU that has everything. */
 function featuresAround(around: Surroundings): SmmuFeatures {
-  const cr2 = Uint32Array.of(around.register('CR2') ?? 0)
+  const cr2 = Uint32Array.of(Number(around.register('CR2') ?? 0n))
   return featuresFromIdr(
-    (name) => around.register(name) ?? GENEROUS_IDR[name as keyof typeof GENEROUS_IDR] ?? 0,
+    (name) => Number(around.register(name) ?? GENEROUS_IDR[name as keyof typeof GENEROUS_IDR] ?? 0),
     getNumber(cr2, CR2.fields.E2H) === 1,
   )
 }
@@ -158,5 +158,10 @@ export const SMMUV3_STRUCTURES: StructureSet = {
   name: 'Arm SMMUv3',
   manual: 'Arm IHI 0070',
   registerPrefix: 'SMMU_',
+  surroundings: {
+    registers: ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'AIDR', 'CR2'],
+    registersUnless: 'one that has everything',
+    structures: [{ name: 'STE', what: 'for CD: the STE through which it is reached (else: stage 1 only, EL1)' }],
+  },
   structures: [...tables, ...families, ...commands, ...events, ...pageRequests, ...registers],
 }

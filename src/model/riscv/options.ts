@@ -1,7 +1,5 @@
 /** What an instance of the model is made of: the choices that the specification leaves to implementations. */
-
-import { encode, wordsToU64 } from '../../base/layout.ts'
-import { CAPABILITIES } from '../../format/riscv/registers.ts'
+import { FULL_CAPABILITIES } from '../../format/riscv/registers.ts'
 
 export interface RiscvCaches {
   /** Device contexts. Each size is 0 (none) or a power of two. */
@@ -54,38 +52,7 @@ export interface RiscvOptions {
   readonly quirks: RiscvQuirks
 }
 
-/** Everything that specification 1.0 has, 56-bit addresses, little-endian. */
-export const FULL_CAPABILITIES = wordsToU64(
-  encode(CAPABILITIES, {
-    version: 0x10,
-    Sv32: 1,
-    Sv39: 1,
-    Sv48: 1,
-    Sv57: 1,
-    Svrsw60t59b: 1,
-    Svpbmt: 1,
-    Sv32x4: 1,
-    Sv39x4: 1,
-    Sv48x4: 1,
-    Sv57x4: 1,
-    MSI_FLAT: 1,
-    MSI_MRIF: 1,
-    AMO_HWAD: 1,
-    ATS: 1,
-    T2GPA: 1,
-    END: 1,
-    IGS: 2,
-    HPM: 1,
-    DBG: 1,
-    PAS: 56,
-    PD8: 1,
-    PD17: 1,
-    PD20: 1,
-    QOSID: 1,
-    NL: 1,
-    S: 1,
-  }),
-)[0]!
+export { FULL_CAPABILITIES }
 
 export const DEFAULT_OPTIONS: RiscvOptions = {
   capabilities: FULL_CAPABILITIES,
