@@ -9,8 +9,11 @@ import { GENEROUS_IDR } from '../../format/smmuv3/features.ts'
 import { CD_BYPASS, Found, findCd, findSte, LOOKUP_OK, selectCd, streamTable } from '../../format/smmuv3/lookup.ts'
 import { IDR0, IDR1, IDR3, IDR5 } from '../../format/smmuv3/registers.ts'
 import { STE } from '../../format/smmuv3/ste.ts'
+import { PCIE, type TestDomain } from '../common/system.suite.ts'
 import { SmmuV3Driver, type SmmuV3DriverOptions } from './driver.ts'
 import { FakeSmmu } from './fake-smmu.suite.ts'
+
+export { PCIE, PLAIN, STALLS, type TestDomain } from '../common/system.suite.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -34,21 +37,6 @@ export function idr(changes: IdrChanges): typeof GENEROUS_IDR {
     IDR3: changed(IDR3, GENEROUS_IDR.IDR3, changes.IDR3),
     IDR5: changed(IDR5, GENEROUS_IDR.IDR5, changes.IDR5),
   }
-}
-
-export const PCIE: DeviceCapabilities = {
-  pasidBits: 12,
-  ats: true,
-  pri: true,
-  stall: false,
-  plain: true,
-  responseNeedsPasid: true,
-}
-export const PLAIN: DeviceCapabilities = { ...PCIE, pasidBits: 0, ats: false, pri: false, responseNeedsPasid: false }
-export const STALLS: DeviceCapabilities = { ...PLAIN, pasidBits: 12, stall: true }
-
-export interface TestDomain extends DriverDomain {
-  readonly devices: Set<DriverDevice>
 }
 
 /** A process with an ASID of its own choice. */

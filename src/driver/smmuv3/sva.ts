@@ -3,6 +3,7 @@ import type { DriverDevice, DriverIoMm } from '../../core/driver.ts'
 import { type Granule, vmsav8 } from '../../format/pt/vmsav8.ts'
 import { granuleSupported, type SmmuFeatures, STALL_NEVER } from '../../format/smmuv3/features.ts'
 import type { DomainState } from '../common/state.ts'
+import { pasidObstacle } from '../common/sva.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -17,13 +18,12 @@ export function svaObstacle(
   domain: DomainState | null,
   mm: CpuSpace | null,
 ): string | null {
-  const { pasidBits, ats, pri, stall } = device.capabilities
-  if (pasidBits === 0) return `${device.name} cannot send PASIDs`
+  const { ats, pri, stall } = device.capabilities
+  const obstacle = pasidObstacle(device, domain)
+  if (obstacle !== null) return obstacle
   if (features.ssidBits === 0) return 'the SMMU has no SubstreamIDs (SMMU_IDR1.SSIDSIZE is 0)'
   if (!features.s1) return 'the SMMU has no stage 1 (SMMU_IDR0.S1P)'
   if (!features.aarch64) return 'the SMMU does not walk AArch64 tables (SMMU_IDR0.TTF)'
-  if (domain?.stage2 != null)
-    return `domain ${domain.domain.name} is translated by stage 2; address spaces with PASIDs need a stage 1 domain`
   if (mm === null) return null
   return tablesObstacle(features, mm) ?? faultsObstacle(features, device.name, ats && pri, stall)
 }
