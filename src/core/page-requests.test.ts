@@ -136,6 +136,7 @@ describe('page requests', () => {
     run(x.mmap(AT + 0x10_0000n, 0x1000n, prot('r-x')))
     run(x.mmap(AT + 0x20_0000n, 0x1000n, prot('-w-')))
     run(x.mmap(AT + 0x30_0000n, 0x1000n, prot('rw-'), { kernel: true }))
+    run(x.mmap(AT + 0x40_0000n, 0x1000n, prot('--x')))
     const cases: [Partial<PageRequest>, string][] = [
       [{ address: AT + 0x10_0000n }, 'success'],
       [{ address: AT + 0x10_0000n, write: true }, 'invalid'],
@@ -147,6 +148,7 @@ describe('page requests', () => {
       [{ address: AT + 0x20_0000n, read: false, write: true }, 'success'],
       [{ address: AT + 0x30_0000n }, 'invalid'],
       [{ address: AT + 0x30_0000n, privileged: true }, 'success'],
+      [{ address: AT + 0x40_0000n, execute: true }, 'invalid'],
       [{ address: AT, read: false, last: false }, 'invalid'],
     ]
     for (const [given, code] of cases) {
@@ -155,6 +157,10 @@ describe('page requests', () => {
       serve()
       expect([given, answers().at(-1)]).toEqual([given, `a 0 ${code}`])
     }
+    // Page requests cannot ask to execute without reading; a stalled instruction fetch does.
+    ask(a, { address: AT + 0x40_0000n, execute: true, read: false, stallTag: 9 })
+    serve()
+    expect(answers().at(-1)).toBe('a stall 9 success')
     end()
   })
 

@@ -217,7 +217,7 @@ export class PageRequests {
     const accesses: Access[] = []
     if (request.write) accesses.push('write')
     if (request.execute) accesses.push('execute')
-    else if (request.read) accesses.push('read')
+    if (request.read) accesses.push('read')
     if (accesses.length === 0) return { code: 'invalid', why: 'the request asks for no access', logged: false }
     for (const access of accesses) {
       const code = yield* mm.handleFault(request.address, access, request.privileged)
