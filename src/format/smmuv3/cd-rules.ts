@@ -135,7 +135,7 @@ export const CD_RULES: readonly CdRule[] = [
     (cd, at, half, granule, f) => {
       const table = getAddress(cd, half === 0 ? CD.fields.TTB0 : CD.fields.TTB1, at)
       const bits = cdAarch32(cd, at, f) ? 40 : stage1OutputBits(cd, at, f)
-      return tableBeyond(table, bits, c(cd, at, 'AA64') === 1, c(cd, at, 'DS') === 1, granule)
+      return tableBeyond(table, bits, c(cd, at, 'AA64') === 1, f.ds && c(cd, at, 'DS') === 1, granule)
     },
   ),
   {

@@ -206,6 +206,11 @@ describe('illegal STEs', () => {
     expect(check({ Config: 6, S1CDMax: 31, S1ContextPtr: 1n << 55n, S1STALLD: 1 }, { stallModel: 1 })).toBeNull()
     expect(check({ Config: 4, S1CDMax: 31, S2TG: 3, EATS: 2 })).toBeNull()
   })
+  it('takes S2DS for nothing where the SMMU has no 52-bit addresses with 4 and 16 KiB granules', () => {
+    const wide = { Config: 6, S2PS: 6, S2DS: 1, S2TTB: 1n << 48n }
+    expect(check(wide)).toBeNull()
+    expect(check(wide, { ds: false })?.section).toBe('5.2 S2TTB')
+  })
   it('takes intermediate addresses of 40 bits for CDs over an AArch32-capable stage 2', () => {
     const small = { oas: 36, aarch32: true }
     const sizes = { S2T0SZ: 28, S2SL0: 1, S2PS: 1, S1ContextPtr: 1n << 39n }
@@ -283,6 +288,10 @@ describe('illegal CDs', () => {
       false,
     ])
     expect([legal({ T0SZ: 40 }), legal({ T0SZ: 40 }, { stt: false }), legal({ TG0: 1, T0SZ: 48 })]).toEqual([true, false, false])
+  })
+  it('takes DS for nothing where the SMMU has no 52-bit addresses with 4 and 16 KiB granules', () => {
+    expect(check({ IPS: 6, TTB1: 1n << 48n, DS: 1 })).toBeNull()
+    expect(check({ IPS: 6, TTB1: 1n << 48n, DS: 1 }, {}, { ds: false })?.section).toBe('5.4 TTB1')
   })
   it('lets nothing execute at EL1 that EL0 can write, with permission indirection', () => {
     const both = { PIE: 1, PIIP: 2n, PIIU: 5n }

@@ -221,7 +221,7 @@ export const STE_RULES: readonly SteRule[] = [
     section: '5.2 S2TTB',
     broken: (ste, at, f) => {
       const bits = s2Aarch32(ste, at, f) ? 40 : stage2OutputBits(ste, at, f)
-      const ds = s(ste, at, 'S2DS') === 1
+      const ds = f.ds && s(ste, at, 'S2DS') === 1
       const table = getAddress(ste, STE.fields.S2TTB, at)
       return stage2(ste, at) && tableBeyond(table, bits, s2Aarch64(ste, at), ds, granule0(s(ste, at, 'S2TG')))
     },
