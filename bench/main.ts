@@ -1,12 +1,29 @@
 /**
  * `npm run bench`: each row in ns per operation, as a ratio to the C twin of the bare work (twin.c) in the same run.
- * A row's checksum must equal the twin's: both did the same work. Rounds of both alternate, the best of each counts.
+ * A row's checksum must equal the twin's: both did the same work. Rounds of both alternate, the best of each counts. Each group of rows
+ * has a process of its own, so that what one made the compiler learn does not slow the next.
  */
+import { spawnSync } from 'node:child_process'
 import { scale } from './scale.ts'
-import { smmuRows } from './smmuv3.ts'
-import { walkRows } from './walk.ts'
+import { bigintRows, hitRows, translationRows } from './smmuv3.ts'
+import { enumerationRow, nestedRow, walkRows } from './walk.ts'
 
-console.log(`${'row'.padEnd(60)}${'ns'.padStart(8)}  ${'C ns'.padStart(8)}  ${'ratio'.padStart(6)}  aim`)
-walkRows()
-smmuRows()
-scale()
+const GROUPS: Record<string, () => void> = {
+  walk: walkRows,
+  nested: nestedRow,
+  enumeration: enumerationRow,
+  hit: hitRows,
+  translation: translationRows,
+  bigint: bigintRows,
+  scale,
+}
+
+const group = process.argv[2]
+if (group !== undefined) GROUPS[group]!()
+else {
+  console.log(`${'row'.padEnd(60)}${'ns'.padStart(8)}  ${'C ns'.padStart(8)}  ${'ratio'.padStart(6)}  aim`)
+  for (const name of Object.keys(GROUPS)) {
+    const done = spawnSync(process.execPath, [process.argv[1]!, name], { stdio: 'inherit' })
+    if (done.status !== 0) process.exitCode = 1
+  }
+}

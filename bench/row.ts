@@ -3,7 +3,8 @@ import type { PhysicalMemory } from '../src/memory/physical.ts'
 import { RAM_START, tablesEnd } from './tables.ts'
 import { Twin, type TwinImage, type TwinResult } from './twin.ts'
 
-export const twin = Twin.compile()
+/** Compiled once for each group of rows. */
+export const twin = process.argv[2] === undefined || process.argv[2] === 'scale' ? null : Twin.compile()
 process.on('exit', () => twin?.remove())
 
 /** All of the memory's tables, for the twin; null without one. */

@@ -9,8 +9,10 @@ import { READ, WRITE } from '../src/model/smmuv3/config.ts'
 import { SmmuV3 } from '../src/model/smmuv3/smmu.ts'
 import { imageOf, ROUNDS, row } from './row.ts'
 import { newMemory, scattered, sequence } from './tables.ts'
+import type { TwinImage } from './twin.ts'
 
-const COUNT = 1 << 20
+const operations = 1 << 20
+const PAGES = 1 << 23
 const DEVICE = 5
 const PASID = 3
 const SID_BITS = 8
@@ -61,47 +63,56 @@ function bigints(model: SmmuV3, order: Uint32Array): () => number {
   }
 }
 
-export function smmuRows(): void {
+interface Bench {
+  readonly root: number
+  readonly memory: PhysicalMemory
+  readonly image: TwinImage | null
+}
+
+function bench(): Bench {
   const memory = newMemory()
-  const pages = 1 << 23
-  const { root } = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-  const cached = smmu(memory, root, 4096)
-  const uncached = smmu(memory, root, 0)
-  const image = imageOf(memory)
-  const hot = sequence(COUNT, 64)
-  const many = sequence(COUNT, 1 << 10)
-  const cold = sequence(COUNT, pages)
-  const operations = COUNT
-  const hits = (order: Uint32Array) => image && { image, sequence: order, command: 'hit', args: [root, 0, ROUNDS] }
-  const walks = (order: Uint32Array) => image && { image, sequence: order, command: 'walk', args: [root, 0, ROUNDS] }
-  row({
-    name: 'IOTLB hit, PASID, 64 pages (4,096 entries)',
-    operations,
-    ours: numbers(cached, hot),
-    theirs: hits(hot),
-    aim: '≤ 4',
-  })
-  row({ name: 'IOTLB hit, PASID, 1,024 pages', operations, ours: numbers(cached, many), theirs: hits(many), aim: '≤ 4' })
-  row({
-    name: 'SMMUv3, PASID, IOTLB off, 64 pages / bare C walk',
-    operations,
-    ours: numbers(uncached, hot),
-    theirs: walks(hot),
-    aim: '',
-  })
-  row({
-    name: 'SMMUv3, PASID, IOTLB off, cold / bare C walk',
-    operations,
-    ours: numbers(uncached, cold),
-    theirs: walks(cold),
-    aim: '',
-  })
-  row({ name: 'bigint API, IOTLB hit, 64 pages / C hit', operations, ours: bigints(cached, hot), theirs: hits(hot), aim: '' })
+  const { root } = scattered(memory, vmsav8(12, 'el1'), 3, 48, PAGES)
+  return { memory, root, image: imageOf(memory) }
+}
+
+const theirs = ({ image, root }: Bench, command: 'hit' | 'walk', order: Uint32Array) =>
+  image && { image, sequence: order, command, args: [root, 0, ROUNDS] }
+
+export function hitRows(): void {
+  const it = bench()
+  const cached = smmu(it.memory, it.root, 4096)
+  for (const pages of [64, 1024]) {
+    const order = sequence(operations, pages)
+    const name = `IOTLB hit, PASID, ${pages} pages (of ${cached.tlb.capacity} entries)`
+    row({ name, operations, ours: numbers(cached, order), theirs: theirs(it, 'hit', order), aim: '≤ 4' })
+  }
+}
+
+export function translationRows(): void {
+  const it = bench()
+  const uncached = smmu(it.memory, it.root, 0)
+  for (const [words, pages] of [
+    ['64 pages', 64],
+    ['cold', PAGES],
+  ] as const) {
+    const order = sequence(operations, pages)
+    const name = `SMMUv3, PASID, IOTLB off, ${words} / bare C walk`
+    row({ name, operations, ours: numbers(uncached, order), theirs: theirs(it, 'walk', order), aim: '' })
+  }
+}
+
+export function bigintRows(): void {
+  const it = bench()
+  const cold = sequence(operations, PAGES)
+  const uncached = bigints(smmu(it.memory, it.root, 0), cold)
   row({
     name: 'bigint API, IOTLB off, cold / bare C walk',
     operations,
-    ours: bigints(uncached, cold),
-    theirs: walks(cold),
+    ours: uncached,
+    theirs: theirs(it, 'walk', cold),
     aim: '≤ 6',
   })
+  const hot = sequence(operations, 64)
+  const cached = bigints(smmu(it.memory, it.root, 4096), hot)
+  row({ name: 'bigint API, IOTLB hit, 64 pages / C hit', operations, ours: cached, theirs: theirs(it, 'hit', hot), aim: '' })
 }

@@ -26,51 +26,51 @@ function walks(memory: PhysicalMemory, space: PtSpace, order: Uint32Array): () =
 }
 
 export function walkRows(): void {
-  {
-    const memory = newMemory()
-    const pages = 1 << 23
-    const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-    const file = imageOf(memory)
-    for (const [name, among, aim] of [
-      ['4-level walk, cold: 8 Mi pages at random, 64 MiB of tables', pages, '≤ 3'],
-      ['4-level walk, 64 Ki pages, 512 KiB of tables', 1 << 16, ''],
-      ['4-level walk, warm: 64 pages', 64, ''],
-    ] as const) {
-      const order = sequence(COUNT, among)
-      const theirs = file && { image: file, sequence: order, command: 'walk', args: [space.root, 0, ROUNDS] }
-      row({ name, operations: COUNT, ours: walks(memory, space, order), theirs, aim })
-    }
+  const memory = newMemory()
+  const pages = 1 << 23
+  const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
+  const image = imageOf(memory)
+  for (const [name, among, aim] of [
+    ['4-level walk, cold: 8 Mi pages at random, 64 MiB of tables', pages, '≤ 3'],
+    ['4-level walk, 64 Ki pages, 512 KiB of tables', 1 << 16, ''],
+    ['4-level walk, warm: 64 pages', 64, ''],
+  ] as const) {
+    const order = sequence(COUNT, among)
+    const theirs = image && { image, sequence: order, command: 'walk', args: [space.root, 0, ROUNDS] }
+    row({ name, operations: COUNT, ours: walks(memory, space, order), theirs, aim })
   }
-  {
-    const memory = newMemory()
-    const pages = 1 << 20
-    const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-    const file = imageOf(memory)
-    const sum = new Float64Array(1)
-    const visitor = {
-      leaf(at: LeafView) {
-        sum[0]! += (at.input ^ at.output) >>> 0
-      },
-    }
-    const ours = () => {
-      sum[0] = 0
-      enumerate(memory, space, visitor)
-      return sum[0]!
-    }
-    const theirs = file && { image: file, sequence: sequence(1, 1), command: 'enumerate', args: [space.root, 0, ROUNDS] }
-    row({ name: 'enumeration of 1 Mi entries', operations: pages, ours, theirs, aim: '≤ 8' })
+}
+
+export function enumerationRow(): void {
+  const memory = newMemory()
+  const pages = 1 << 20
+  const space = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
+  const image = imageOf(memory)
+  const sum = new Float64Array(1)
+  const visitor = {
+    leaf(at: LeafView) {
+      sum[0]! += (at.input ^ at.output) >>> 0
+    },
   }
-  {
-    const memory = newMemory()
-    const pages = 1 << 16
-    const stage1 = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
-    const stage2 = identityStage2(memory, pages)
-    const space = ptSpace({ ...stage1, stage2 })
-    const order = sequence(COUNT, pages)
-    const file = imageOf(memory)
-    const theirs = file && { image: file, sequence: order, command: 'nested', args: [space.root, stage2.root, ROUNDS] }
-    row({ name: 'nested walk, 4 + 3 levels, 64 Ki pages', operations: COUNT, ours: walks(memory, space, order), theirs, aim: '' })
+  const ours = () => {
+    sum[0] = 0
+    enumerate(memory, space, visitor)
+    return sum[0]!
   }
+  const theirs = image && { image, sequence: sequence(1, 1), command: 'enumerate', args: [space.root, 0, ROUNDS] }
+  row({ name: 'enumeration of 1 Mi entries', operations: pages, ours, theirs, aim: '≤ 8' })
+}
+
+export function nestedRow(): void {
+  const memory = newMemory()
+  const pages = 1 << 16
+  const stage1 = scattered(memory, vmsav8(12, 'el1'), 3, 48, pages)
+  const stage2 = identityStage2(memory, pages)
+  const space = ptSpace({ ...stage1, stage2 })
+  const order = sequence(COUNT, pages)
+  const image = imageOf(memory)
+  const theirs = image && { image, sequence: order, command: 'nested', args: [space.root, stage2.root, ROUNDS] }
+  row({ name: 'nested walk, 4 + 3 levels, 64 Ki pages', operations: COUNT, ours: walks(memory, space, order), theirs, aim: '' })
 }
 
 /** Maps all intermediate addresses that stage 1 gives (scattered), and the stage 1 tables themselves (1:1), page by page. */

@@ -290,9 +290,11 @@ export class Walker {
     const watched = this.observer !== null || format.accessedInTables
     const { memory } = this
     let shift = (format.granuleLog2 + Math.imul(depth, bits)) | 0
-    let mask = ((1 << (space.inputBits - shift)) - 1) | 0
+    let slot = indexBits(hi, lo, shift, (space.inputBits - shift) | 0)
+    // The input below the top level, moved up: the next index is always on top.
+    let restHi = shift <= 32 ? (shift === 0 ? 0 : lo << (32 - shift)) : (hi << (64 - shift)) | (lo >>> (shift - 32))
+    let restLo = shift <= 32 ? 0 : lo << (64 - shift)
     for (;;) {
-      const slot = (shift < 32 ? (lo >>> shift) | (hi << (32 - shift)) : hi >>> (shift - 32)) & mask
       let addressLo = (tableLo + (slot << entryLog2)) | 0
       let addressHi = addressLo >>> 0 < tableLo >>> 0 ? (tableHi + 1) | 0 : tableHi
       if (stage2 !== null) {
@@ -341,10 +343,16 @@ export class Walker {
           this.#at(depth, addressHi, addressLo, entryHi, entryLo)
           return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
         }
+        for (; depth - 1 > next; depth--) {
+          restHi = (restHi << bits) | (restLo >>> (32 - bits))
+          restLo <<= bits
+        }
         depth = next
         shift = (skipped - bits) | 0
       }
-      mask = (1 << bits) - 1
+      slot = restHi >>> (32 - bits)
+      restHi = (restHi << bits) | (restLo >>> (32 - bits))
+      restLo <<= bits
     }
   }
 
