@@ -26,12 +26,12 @@ const BASE_LO = maskIn(CMDQ_BASE.fields.ADDR, 0)
 const LOG2SIZE = maskIn(CMDQ_BASE.fields.LOG2SIZE, 0)
 const ERR_SHIFT = CMDQ_CONS.fields.ERR.lsb
 
-/** What a command did: done, or not legal (CERROR_ILL). */
-export type Executed = 'done' | 'illegal'
-
-/** Executes commands other than CMD_SYNC. */
+/** What commands do. */
 export interface Executor {
-  execute(words: Int32Array): Executed
+  /** Whether the command is one that this SMMU takes (else CERROR_ILL). */
+  legal(words: Int32Array): boolean
+  /** Executes a legal command other than CMD_SYNC. */
+  execute(words: Int32Array): void
 }
 
 export class CommandQueue {
@@ -97,11 +97,12 @@ export class CommandQueue {
     if (index < 0) return this.#fail(CERROR_ABT)
     const words = this.#words
     for (let word = 0; word < CMD_WORDS; word++) words[word] = this.#memory.words[index + word]!
+    if (!this.#executor.legal(words)) return this.#fail(CERROR_ILL)
     const isSync = (words[0]! & 0xff) === CMD_SYNC
     if (isSync) {
       const ready = this.#syncReady()
       if (ready !== 'done') return ready === 'waits' ? false : this.#fail(ready)
-    } else if (this.#executor.execute(words) === 'illegal') return this.#fail(CERROR_ILL)
+    } else this.#executor.execute(words)
     const full = isFull(prod, cons, log2Size)
     registers.set(AT.CMDQ_CONS, advance(cons, log2Size))
     if (isSync) this.#signal(words)
@@ -110,8 +111,7 @@ export class CommandQueue {
     return true
   }
 
-  #syncReady(): 'done' | 'waits' | typeof CERROR_ILL | typeof CERROR_ATC_INV_SYNC {
-    if (getNumber(this.#words, SYNC.fields.CS) > SYNC_SEV) return CERROR_ILL
+  #syncReady(): 'done' | 'waits' | typeof CERROR_ATC_INV_SYNC {
     for (const [tag, late] of this.#outstanding) {
       if (!late) continue
       // 4.7.3: the CMD_SYNC is not consumed; when software goes on, it no longer waits for what timed out.

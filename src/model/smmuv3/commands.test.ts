@@ -1,5 +1,7 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encode } from '../../base/layout.ts'
+import { checkCommand } from '../../format/smmuv3/command-rules.ts'
 import * as cmd from '../../format/smmuv3/commands.ts'
 import { CONFIG_ABORT, CONFIG_BYPASS, CONFIG_S1 } from '../../format/smmuv3/ste.ts'
 import { Rig, type RigOptions, RW } from './rig.suite.ts'
@@ -215,6 +217,23 @@ describe('SMMUv3 TLB invalidation', () => {
         illegal({}, (rig) => rig.sendRaw(Uint32Array.of(opcode, 0, 0, 0))),
         `${opcode}`,
       ).toBe(true)
+  })
+})
+
+describe('SMMUv3 commands', () => {
+  it('are refused exactly where the rules of the format find them illegal', () => {
+    const without = [{}, { S1P: 0 }, { S2P: 0 }, { Hyp: 0 }, { ATS: 0, PRI: 0 }, { RIL: 0 }, { STALL_MODEL: 1 }, { DS: 1 }]
+    const opcode = fc.oneof(fc.constantFrom(...cmd.COMMANDS.keys()), fc.nat(255))
+    const word = fc.oneof(fc.constant(0), fc.nat(0x3ff), fc.integer())
+    fc.assert(
+      fc.property(fc.constantFrom(...without), opcode, word, word, word, word, (idr, code, ...rest) => {
+        const words = Uint32Array.from([(rest[0] & ~0xff) | code, rest[1], rest[2], rest[3]])
+        const rig = new Rig({ idr })
+        rig.sendRaw(words)
+        expect(rig.cmdqError === cmd.CERROR_ILL).toBe(checkCommand(words, 0, rig.smmu.features) !== null)
+      }),
+      { numRuns: 400 },
+    )
   })
 })
 

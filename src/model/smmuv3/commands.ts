@@ -1,9 +1,10 @@
 /** What each command does. Arm IHI 0070, chapter 4, in its order. */
 import { getAddress, getNumber, type Layout } from '../../base/layout.ts'
+import { checkCommand } from '../../format/smmuv3/command-rules.ts'
 import * as op from '../../format/smmuv3/commands.ts'
-import { type SmmuFeatures, STALL_NEVER } from '../../format/smmuv3/features.ts'
+import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import type { DeviceMessage } from '../iommu.ts'
-import type { Executed, Executor } from './commandq.ts'
+import type { Executor } from './commandq.ts'
 import type { Configuration } from './config.ts'
 import type { Stalled, Stalls } from './stall.ts'
 import { REGIME_EL1, REGIME_EL2, REGIME_EL2_E2H, REGIME_STAGE2, type Tlb, type TlbScope } from './tlb.ts'
@@ -40,28 +41,26 @@ export class Commands implements Executor {
     this.#target = target
   }
 
-  execute(words: Int32Array): Executed {
+  legal(words: Int32Array): boolean {
+    return checkCommand(words, 0, this.#target.config.features) === null
+  }
+
+  execute(words: Int32Array): void {
     const { features } = this.#target.config
     const opcode = words[0]! & 0xff
-    // 4.1.6: SSec in a command of the non-secure queue is illegal.
-    const layout = op.COMMANDS.get(opcode)?.layout
-    if (layout === undefined) return 'illegal'
-    if ('SSec' in layout.fields && field(words, layout, 'SSec') === 1) return 'illegal'
-    if (opcode <= op.CMD_PREFETCH_ADDR) return this.#prefetch(opcode, words)
-    if (opcode <= op.CMD_CFGI_VMS_PIDM) return this.#configuration(opcode, words, features)
-    if (opcode <= op.CMD_TLBI_NSNH_ALL) return this.#tlb(opcode, words, features)
-    if (opcode === op.CMD_ATC_INV) return this.#atcInvalidate(words, features)
-    if (opcode === op.CMD_PRI_RESP) return this.#pageResponse(words, features)
-    if (opcode === op.CMD_RESUME) return this.#resume(words, features)
-    if (opcode === op.CMD_STALL_TERM) return this.#stallTerminate(words, features)
-    // Commands of the secure state, and of device permission tables.
-    return 'illegal'
+    if (opcode <= op.CMD_PREFETCH_ADDR) this.#prefetch(opcode, words)
+    else if (opcode <= op.CMD_CFGI_VMS_PIDM) this.#configuration(opcode, words)
+    else if (opcode <= op.CMD_TLBI_NSNH_ALL) this.#tlb(opcode, words, features)
+    else if (opcode === op.CMD_ATC_INV) this.#atcInvalidate(words, features)
+    else if (opcode === op.CMD_PRI_RESP) this.#pageResponse(words, features)
+    else if (opcode === op.CMD_RESUME) this.#resume(words, features)
+    else this.#stallTerminate(words)
   }
 
   // 4.2: never records anything; translations of at most 64 strides.
-  #prefetch(opcode: number, words: Int32Array): Executed {
+  #prefetch(opcode: number, words: Int32Array): void {
     const target = this.#target
-    if (!target.enabled) return 'done'
+    if (!target.enabled) return
     const device = field(words, op.PREFETCH_CONFIG, 'StreamID')
     const pasid = substream(words, op.PREFETCH_CONFIG, target.config.features)
     if (opcode === op.CMD_PREFETCH_CONFIG) target.prefetch(device, pasid, null)
@@ -71,97 +70,88 @@ export class Commands implements Executor {
       const first = BigInt(getAddress(words, op.PREFETCH_ADDR.fields.Address))
       for (let each = 0; each < strides; each++) target.prefetch(device, pasid, BigInt.asUintN(64, first + BigInt(each) * stride))
     }
-    return 'done'
   }
 
-  // 4.3
-  #configuration(opcode: number, words: Int32Array, features: SmmuFeatures): Executed {
+  // 4.3. There is nothing to do for CMD_CFGI_VMS_PIDM: virtual machine structures are not cached.
+  #configuration(opcode: number, words: Int32Array): void {
     const { config } = this.#target
     const device = field(words, op.CFGI_STE, 'StreamID')
     const leaf = field(words, op.CFGI_STE, 'Leaf') === 1
     switch (opcode) {
       case op.CMD_CFGI_STE:
         config.invalidateStreams(device, device, leaf)
-        return 'done'
+        break
       case op.CMD_CFGI_STE_RANGE: {
         const count = 2 ** (field(words, op.CFGI_STE_RANGE, 'Range') + 1)
         const first = Math.floor(device / count) * count
         config.invalidateStreams(first, first + count - 1, false)
-        return 'done'
+        break
       }
       case op.CMD_CFGI_CD:
-        if (!features.s1) return 'illegal'
         config.invalidateContexts(device, field(words, op.CFGI_CD, 'SubstreamID'), leaf)
-        return 'done'
+        break
       case op.CMD_CFGI_CD_ALL:
-        if (!features.s1) return 'illegal'
         config.invalidateContexts(device, -1, false)
-        return 'done'
-      default:
-        // CMD_CFGI_VMS_PIDM: without MPAM there is no virtual machine structure.
-        return 'illegal'
+        break
     }
   }
 
   // 4.4
-  #tlb(opcode: number, words: Int32Array, features: SmmuFeatures): Executed {
+  #tlb(opcode: number, words: Int32Array, features: SmmuFeatures): void {
     const { tlb, vmidWildcard } = this.#target
     // 4.4.2: without stage 2 there are no VMIDs.
     const vmid = features.s2 ? field(words, op.TLBI_NH_ASID, 'VMID') : -1
     const vmidIgnored = vmidWildcard >= 1 && vmidWildcard <= 4 ? (1 << vmidWildcard) - 1 : 0
     const asid = field(words, op.TLBI_NH_ASID, 'ASID')
-    const invalidate = (scope: Partial<TlbScope> & { regimes: number }): Executed => {
+    const invalidate = (scope: Partial<TlbScope> & { regimes: number }) => {
       tlb.invalidate({ vmid: -1, asid: -1, globals: true, vmidIgnored, ...EVERYWHERE, ...scope })
-      return 'done'
     }
-    const inRange = (scope: Partial<TlbScope> & { regimes: number }): Executed => {
-      const range = rangeOf(words, features)
-      return range === null ? 'illegal' : invalidate({ ...scope, ...range })
-    }
+    const inRange = (scope: Partial<TlbScope> & { regimes: number }) => invalidate({ ...scope, ...rangeOf(words, features) })
+    // 4.4.2.8: CR2.E2H says which of the two EL2 regimes is meant; EL2 has no ASIDs.
+    const el2 = features.e2h ? EL2_E2H : EL2
     switch (opcode) {
       case op.CMD_TLBI_NSNH_ALL:
-        return invalidate({ regimes: EL1 | STAGE2 })
+        invalidate({ regimes: EL1 | STAGE2 })
+        break
       case op.CMD_TLBI_S12_VMALL:
-        return features.s2 ? invalidate({ regimes: EL1 | STAGE2, vmid }) : 'illegal'
+        invalidate({ regimes: EL1 | STAGE2, vmid })
+        break
       case op.CMD_TLBI_S2_IPA:
         // Entries of both stages stay (4.4.3.1): software invalidates stage 1 too.
-        return features.s2 ? inRange({ regimes: STAGE2, vmid }) : 'illegal'
-    }
-    if (!features.s1) return 'illegal'
-    switch (opcode) {
+        inRange({ regimes: STAGE2, vmid })
+        break
       case op.CMD_TLBI_NH_ALL:
-        return invalidate({ regimes: EL1, vmid })
+        invalidate({ regimes: EL1, vmid })
+        break
       case op.CMD_TLBI_NH_ASID:
-        return invalidate({ regimes: EL1, vmid, asid, globals: false })
+        invalidate({ regimes: EL1, vmid, asid, globals: false })
+        break
       case op.CMD_TLBI_NH_VAA:
-        return inRange({ regimes: EL1, vmid })
+        inRange({ regimes: EL1, vmid })
+        break
       case op.CMD_TLBI_NH_VA:
-        return inRange({ regimes: EL1, vmid, asid })
-    }
-    if (!features.hyp) return 'illegal'
-    // 4.4.2.8: CR2.E2H says which of the two EL2 regimes is meant; EL2 has no ASIDs.
-    const regimes = features.e2h ? EL2_E2H : EL2
-    switch (opcode) {
+        inRange({ regimes: EL1, vmid, asid })
+        break
       case op.CMD_TLBI_EL2_ALL:
-        return invalidate({ regimes: EL2 | EL2_E2H })
+        invalidate({ regimes: EL2 | EL2_E2H })
+        break
       case op.CMD_TLBI_EL2_VA:
-        return inRange({ regimes, asid: features.e2h ? asid : -1 })
+        inRange({ regimes: el2, asid: features.e2h ? asid : -1 })
+        break
       case op.CMD_TLBI_EL2_VAA:
-        return inRange({ regimes })
+        inRange({ regimes: el2 })
+        break
       case op.CMD_TLBI_EL2_ASID:
-        return invalidate({ regimes: EL2_E2H, asid, globals: false })
-      default:
-        // EL3: from the secure queue only.
-        return 'illegal'
+        invalidate({ regimes: EL2_E2H, asid, globals: false })
+        break
     }
   }
 
   // 4.5.1
-  #atcInvalidate(words: Int32Array, features: SmmuFeatures): Executed {
+  #atcInvalidate(words: Int32Array, features: SmmuFeatures): void {
     const target = this.#target
     const size = field(words, op.ATC_INV, 'Size')
-    if (!features.ats || size > op.ATC_INV_SIZE_ALL) return 'illegal'
-    if (!target.enabled || !target.devices) return 'done'
+    if (!target.enabled || !target.devices) return
     const device = field(words, op.ATC_INV, 'StreamID')
     const pasid = substream(words, op.ATC_INV, features)
     const bytes = 4096n << BigInt(size)
@@ -174,15 +164,13 @@ export class Commands implements Executor {
       bytes: size === op.ATC_INV_SIZE_ALL ? null : bytes,
       tag: target.newInvalidation(),
     })
-    return 'done'
   }
 
   // 4.5.2
-  #pageResponse(words: Int32Array, features: SmmuFeatures): Executed {
+  #pageResponse(words: Int32Array, features: SmmuFeatures): void {
     const target = this.#target
     const response = field(words, op.PRI_RESP, 'Resp')
-    if (!features.pri || response > op.PRI_RESP_SUCCESS) return 'illegal'
-    if (!target.enabled || !target.devices) return 'done'
+    if (!target.enabled || !target.devices) return
     const pasid = substream(words, op.PRI_RESP, features)
     target.send({
       kind: 'page-response',
@@ -191,27 +179,22 @@ export class Commands implements Executor {
       group: field(words, op.PRI_RESP, 'PRGIndex'),
       code: (['failure', 'invalid', 'success'] as const)[response]!,
     })
-    return 'done'
   }
 
   // 4.7.1
-  #resume(words: Int32Array, features: SmmuFeatures): Executed {
-    if (features.stallModel === STALL_NEVER) return 'illegal'
+  #resume(words: Int32Array, features: SmmuFeatures): void {
     const { stalls } = this.#target
     const stalled = stalls.find(field(words, op.RESUME, 'StreamID'), field(words, op.RESUME, 'STAG'))
     // A tag that is not (or no longer) held, or of another stream, has no effect.
-    if (stalled === null) return 'done'
+    if (stalled === null) return
     const aborts = field(words, op.RESUME, 'Ab') === 1 || features.abortOnly
     const retries = field(words, op.RESUME, 'Ac') === 1
     this.#end([stalled], retries ? 'retry' : aborts ? 'abort' : 'terminate')
-    return 'done'
   }
 
   // 4.7.2
-  #stallTerminate(words: Int32Array, features: SmmuFeatures): Executed {
-    if (features.stallModel === STALL_NEVER) return 'illegal'
+  #stallTerminate(words: Int32Array): void {
     this.#end(this.#target.stalls.of(field(words, op.STALL_TERM, 'StreamID')), 'abort')
-    return 'done'
   }
 
   #end(ended: readonly Stalled[], action: 'retry' | 'abort' | 'terminate'): void {
@@ -230,8 +213,8 @@ function substream(words: Int32Array, layout: Layout, features: SmmuFeatures): n
   return features.ssidBits > 0 && field(words, layout, 'SSV') === 1 ? field(words, layout, 'SubstreamID') : -1
 }
 
-/** The addresses of a TLBI command, its granule and its level (4.4.1.1); null when the combination is reserved. */
-function rangeOf(words: Int32Array, features: SmmuFeatures): Pick<TlbScope, 'page' | 'pages' | 'granule' | 'level'> | null {
+/** The addresses of a TLBI command, its granule and its level (4.4.1.1). */
+function rangeOf(words: Int32Array, features: SmmuFeatures): Pick<TlbScope, 'page' | 'pages' | 'granule' | 'level'> {
   const layout = op.TLBI_NH_VA
   const page = getAddress(words, layout.fields.Address) / 4096
   const granule = features.ril ? field(words, layout, 'TG') : 0
@@ -241,6 +224,5 @@ function rangeOf(words: Int32Array, features: SmmuFeatures): Pick<TlbScope, 'pag
   let level = field(words, layout, 'TTL')
   // Level 1 holds no leaves of 16 KiB tables, but with 52-bit addresses.
   if (granule === 2 && level === 1 && !features.ds) level = 0
-  if (number === 0 && scale === 0 && level === 0) return null
   return { page, pages: (number + 1) * 2 ** scale * 4 ** (granule - 1), granule, level }
 }
