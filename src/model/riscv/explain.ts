@@ -1,4 +1,4 @@
-/** A translation told step by step: which entry was read, where, and what it decided. Nothing lasts. */
+/** A translation told step by step: which entry is read, where, and what it decides. Nothing lasts, and no cache is asked. */
 import type { TranslationStep } from '../../base/explain.ts'
 import { hex } from '../../base/hex.ts'
 import { describe, type Layout, wordsToU64 } from '../../base/layout.ts'
@@ -10,30 +10,25 @@ import { DC, DC_BASE, DDTE, PC, PDTE, ppnAddressAt10 } from '../../format/riscv/
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { MSI_PTE_FLAT, MSI_PTE_MRIF } from '../../format/riscv/msi.ts'
 import { CAUSES } from '../../format/riscv/records.ts'
-import { DDTP, DDTP_BARE, REG } from '../../format/riscv/registers.ts'
-import type { Translator, TranslatorParts } from './translate.ts'
+import { DDTP, REG } from '../../format/riscv/registers.ts'
+import type { Registers } from './registers.ts'
+import type { Translator } from './translate.ts'
 
 const MODES = ['Off: nothing passes', 'Bare: everything passes as it is', 'directory of 1 level', 'of 2 levels', 'of 3 levels']
 
 /** Translates with a dry translator, and tells how. */
 export function explain(
-  parts: TranslatorParts,
+  registers: Registers,
   translator: Translator,
   device: number,
   process: number,
   iova: bigint,
   flags: number,
 ): TranslationStep[] {
-  const { registers } = parts
   const { directory, walker } = translator
   const { features } = registers
   const ddtp = Int32Array.of(registers.at(REG.ddtp), registers.at(REG.ddtp + 4))
   const steps = [structureStep('ddtp', null, DDTP, ddtp, MODES[registers.mode] ?? 'reserved')]
-  const remembered = registers.mode > DDTP_BARE ? parts.devices.find(device, 0) : -1
-  if (remembered >= 0) {
-    const words = parts.devices.words.subarray(remembered)
-    steps.push(structureStep('DC', null, layoutOf('DC', features), words, 'remembered by the directory cache'))
-  }
   directory.observer = {
     entry(structure, pa, status) {
       const context = structure === 'DC' || structure === 'PC'
@@ -62,13 +57,12 @@ export function explain(
   return steps
 }
 
-/** What follows the tables: the IOATC, an interrupt file, the end. */
+/** What follows the tables: an interrupt file, the end. */
 function lastSteps(translator: Translator): TranslationStep[] {
   const { result, directory } = translator
   const { msiTarget } = translator.stages
   const steps: TranslationStep[] = []
-  if (result.cached) steps.push(note('IOATC', 'a remembered translation answers'))
-  else if (result.msi || (result.cause >= 261 && result.cause <= 263) || result.cause === 270) {
+  if (result.msi || (result.cause >= 261 && result.cause <= 263) || result.cause === 270) {
     const layout = result.mrif ? MSI_PTE_MRIF : MSI_PTE_FLAT
     steps.push(
       structureStep('MSI PTE', msiTarget.at[0]!, layout, msiTarget.entry.slice(), 'the address is that of an interrupt file'),

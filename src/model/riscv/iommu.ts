@@ -132,10 +132,10 @@ export class RiscvIommu implements IommuModel {
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
-    this.#explaining ??= new Translator(this.#parts, true)
+    this.#explaining ??= this.#uncached()
     const { device, pasid } = transaction
     const steps = explain(
-      this.#parts,
+      this.#registers,
       this.#explaining,
       checkedDevice(device),
       checkedPasid(pasid),
@@ -143,6 +143,14 @@ export class RiscvIommu implements IommuModel {
       flagsOf(transaction),
     )
     return { outcome: outcomeOf(this.#explaining, transaction), steps }
+  }
+
+  /** A translator that asks no caches: it tells what the tables say, whatever is remembered of them. */
+  #uncached(): Translator {
+    const { epoch } = this.#registers
+    const devices = new ContextCache(0, DC_WORDS, epoch)
+    const processes = new ContextCache(0, PC_WORDS, epoch)
+    return new Translator({ ...this.#parts, devices, processes, translations: new TranslationCache(0) }, true)
   }
 
   pageRequest(message: PageRequestMessage): void {
