@@ -337,9 +337,9 @@ describe('RISC-V IOMMU: explanations', () => {
     expect(machine.memory.read64(leaf.pa)).toBe(before)
     expect(machine.iommu.translate(transaction)).toMatchObject({ cached: false })
     // What is remembered does not hide what the tables say.
-    expect(machine.iommu.explain(transaction).steps.map(({ structure }) => structure)).toEqual(
-      steps.map(({ structure }) => structure),
-    )
+    const again = machine.iommu.explain(transaction)
+    expect(again.outcome).toMatchObject({ ok: true, cached: false })
+    expect(again.steps.map(({ structure }) => structure)).toEqual(expect.arrayContaining(['DC', 'PC', 'RISC-V Sv39']))
   })
 
   it('of a fault leave no record behind, but show it', () => {
