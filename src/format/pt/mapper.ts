@@ -180,7 +180,13 @@ export class PageTable {
           this.#map(outputOf(format, entry.hi, entry.lo), depth - 1, entryBase, at, next, delta, rights, options)
         } else {
           const child = this.#newTable(depth - 1)
-          this.#map(child, depth - 1, entryBase, at, next, delta, rights, options)
+          try {
+            this.#map(child, depth - 1, entryBase, at, next, delta, rights, options)
+          } catch (error) {
+            // No memory for a table below it: nothing points to this one yet.
+            this.#release(child, depth - 1)
+            throw error
+          }
           this.#pointTo(pa, depth, child)
         }
       }
@@ -295,8 +301,9 @@ export class PageTable {
   }
 
   #newTable(depth: number): number {
+    const table = this.#pages.allocate(this.#tableBytes(depth))
     this.tables++
-    return this.#pages.allocate(Math.max(4096, this.#tableBytes(depth)))
+    return table
   }
 
   #tableBytes(depth: number): number {
@@ -351,13 +358,17 @@ export class PageTable {
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) mapped = true
       if (kind !== ENTRY_TABLE) continue
-      const child = outputOf(format, hi, lo)
-      const below = this.#below(depth, lo)
-      if (this.#destroy(child, below)) mapped = true
       this.#write(table + slot * this.#entryBytes, 0, 0)
-      this.#pages.free(child, this.#tableBytes(below))
-      this.tables--
+      if (this.#release(outputOf(format, hi, lo), this.#below(depth, lo))) mapped = true
     }
+    return mapped
+  }
+
+  /** Frees a table that no entry points to, and all below it. @returns whether any leaf was mapped. */
+  #release(table: number, depth: number): boolean {
+    const mapped = this.#destroy(table, depth)
+    this.#pages.free(table, this.#tableBytes(depth))
+    this.tables--
     return mapped
   }
 
