@@ -1,6 +1,6 @@
 /** What a machine needs of an architecture: how to build its hardware and its driver, and its words. */
 import type { Op } from '../base/op.ts'
-import type { IommuDriver } from '../core/driver.ts'
+import type { DeviceCapabilities, IommuDriver } from '../core/driver.ts'
 import type { CpuDescription } from '../mm/system.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import type { Guest, GuestWanted } from './guest.ts'
@@ -61,8 +61,10 @@ export interface Architecture {
   readonly keys: Keys
   /** Events, as the specification names them. */
   readonly faultNames: readonly string[]
-  /** Our word for an event; null when none fits. */
-  faultKind(event: { readonly code: number; readonly name: string }): FaultKind | null
+  /** Our words for an event: all that it may be, where the specification has one number for several; empty when none fits. */
+  faultKinds(event: { readonly code: number; readonly name: string; readonly pasid: number | null }): readonly FaultKind[]
+  /** What a device with these capabilities cannot do here, whatever a scenario does: share a process. In words; null: nothing. */
+  lacks(device: DeviceCapabilities): string | null
   cpu(choice: CpuChoice): CpuDescription
   build(wanted: Wanted): Hardware
 }

@@ -4,9 +4,10 @@ import type { Architecture } from './architecture.ts'
 import { ERROR_CODES } from './errors.ts'
 import type { Architectures } from './language/scenario.ts'
 import { FAULT_KINDS, RESULTS } from './language/words.ts'
+import { riscv } from './riscv.ts'
 import { smmuv3 } from './smmuv3.ts'
 
-const ALL: readonly Architecture[] = [smmuv3]
+const ALL: readonly Architecture[] = [smmuv3, riscv]
 
 /** The architecture of this name. @throws RangeError that names those that there are. */
 export function architecture(kind: string): Architecture {
@@ -24,5 +25,6 @@ export const ARCHITECTURES: Architectures = {
     faultKinds: FAULT_KINDS,
     errors: ERROR_CODES,
     faultNames: [...new Set(ALL.flatMap(({ faultNames }) => faultNames))],
+    architectures: ALL.map(({ kind }) => kind),
   },
 }

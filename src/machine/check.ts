@@ -3,7 +3,7 @@ import { hex } from '../base/hex.ts'
 import type { FaultReport } from '../core/driver.ts'
 import type { Outcome } from './actions.ts'
 import type { StaleHit } from './device.ts'
-import type { Expectation } from './language/expect.ts'
+import { type Expectation, expectationOn } from './language/expect.ts'
 import type { Step } from './language/steps.ts'
 import { bytesText, dataBytes } from './language/value.ts'
 import { type CacheName, FAULT_KINDS } from './language/words.ts'
@@ -34,15 +34,17 @@ function matches(machine: Machine, word: string, outcome: Outcome): boolean {
   if (outcome.error !== undefined) return outcome.error.code === word
   const { fault } = outcome
   if (fault === undefined || fault === null || outcome.result === 'ok') return false
-  return (FAULT_KINDS as readonly string[]).includes(word) ? machine.architecture.faultKind(fault) === word : fault.name === word
+  return (FAULT_KINDS as readonly string[]).includes(word)
+    ? (machine.architecture.faultKinds(fault) as readonly string[]).includes(word)
+    : fault.name === word
 }
 
 function actualResult(machine: Machine, outcome: Outcome): string {
   if (outcome.error !== undefined) return `${outcome.error.code} (${outcome.error.message})`
   const { fault } = outcome
   if (fault === undefined || fault === null || outcome.result === 'ok') return `${outcome.result} (${outcome.text})`
-  const kind = machine.architecture.faultKind(fault)
-  return `${outcome.result}: ${fault.name}${kind === null ? '' : ` (${kind})`}, ${fault.why}`
+  const kinds = machine.architecture.faultKinds(fault)
+  return `${outcome.result}: ${fault.name}${kinds.length === 0 ? '' : ` (${kinds.join(' or ')})`}, ${fault.why}`
 }
 
 class Checker {
@@ -100,7 +102,8 @@ function checkMemory(check: Checker, machine: Machine, expected: Expectation, ou
 function checkFacts(check: Checker, machine: Machine, expected: Expectation, facts: Facts): void {
   if (expected.events !== undefined) {
     const { architecture } = machine
-    const fits = (word: string, { code, name }: FaultReport) => word === name || word === architecture.faultKind({ code, name })
+    const fits = (word: string, event: FaultReport) =>
+      word === event.name || (architecture.faultKinds(event) as readonly string[]).includes(word)
     const held =
       expected.events.length === facts.events.length && expected.events.every((word, index) => fits(word, facts.events[index]!))
     const list = (words: readonly string[]) => (words.length === 0 ? 'no event' : `events ${words.join(', ')}`)
@@ -132,7 +135,7 @@ function checkFacts(check: Checker, machine: Machine, expected: Expectation, fac
  */
 export function checkStep(machine: Machine, step: Step, outcome: Outcome, facts: Facts): Verdict[] {
   const check = new Checker()
-  const expected = step.expect
+  const expected = step.expect === null ? null : expectationOn(machine.architecture.kind, step.expect)
   const stale = expected?.stale
   if ((stale === undefined || stale === 'none') && facts.stale.length > 0)
     check.that(false, 'no stale answer of any cache', `${facts.stale.length}`)

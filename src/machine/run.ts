@@ -2,6 +2,7 @@
 import { type Outcome, perform } from './actions.ts'
 import { type BuildProblem, buildMachine } from './build.ts'
 import { checkStep, type Facts, type Verdict } from './check.ts'
+import { impossible } from './impossible.ts'
 import type { Place } from './language/problem.ts'
 import type { Scenario } from './language/scenario.ts'
 import type { PlainStep, Step } from './language/steps.ts'
@@ -18,7 +19,8 @@ export interface StepReport {
   /** `bind device 0 to process X`. */
   readonly title: string
   readonly why: string | null
-  readonly result: Outcome['result']
+  /** `skipped`: this architecture cannot do it; `text` says why. */
+  readonly result: Outcome['result'] | 'skipped'
   /** What came out, in words. */
   readonly text: string
   readonly narration: readonly Line[]
@@ -36,6 +38,8 @@ export interface Report {
   /** Expectations that held, and that did not. */
   readonly passed: number
   readonly failed: number
+  /** Steps that this architecture cannot do, those of interleavings included. */
+  readonly skipped: number
   /** The machine as it is after the last step. */
   readonly machine: Machine
 }
@@ -134,8 +138,13 @@ export function runScenario(scenario: Scenario, options: RunOptions = {}): Repor
     steps,
     passed: verdicts.filter(({ held }) => held).length,
     failed: verdicts.filter(({ held }) => !held).length,
+    skipped: steps.flatMap(allSteps).filter(({ result }) => result === 'skipped').length,
     machine,
   }
+}
+
+function allSteps(step: StepReport): StepReport[] {
+  return [step, ...step.inner.flatMap(allSteps)]
 }
 
 function allVerdicts(step: StepReport): Verdict[] {
@@ -146,14 +155,13 @@ function runStep(machine: Machine, given: Step, number: number, recorder: Record
   const step: Step = given.action === 'interleave' && seed !== undefined ? { ...given, given: { ...given.given, seed } } : given
   const before = { ...machine.counts }
   for (const cache of step.forget) machine.forget(cache, true)
-  const inner = step.action === 'interleave' ? runTogether(machine, step.given.steps, step.given.seed) : []
-  const outcome: Outcome =
-    step.action === 'interleave'
-      ? { result: inner.some(({ error }) => error?.code === 'stuck') ? 'error' : 'ok', text: `${inner.length} steps ended` }
-      : runPlain(machine, step)
+  const inner = step.action === 'interleave' ? runPossible(machine, step.given.steps, step.given.seed) : []
+  const skip = step.action === 'interleave' ? null : impossible(machine, step)
+  const outcome = step.action === 'interleave' ? togetherOutcome(inner) : skip === null ? runPlain(machine, step) : null
   for (const cache of step.forget) machine.forget(cache, false)
   const events = recorder.take()
   const facts = factsOf(events, machine, before)
+  if (outcome === null) return skipped(machine, step, number, skip!)
   return {
     number,
     action: step.action,
@@ -171,8 +179,43 @@ function runStep(machine: Machine, given: Step, number: number, recorder: Record
   }
 }
 
+/** What came of a step that ran beside others; a text: why it did not run. */
+type Inner = Outcome | string
+
+/** Runs those steps at the same time that this architecture can do. */
+function runPossible(machine: Machine, steps: readonly PlainStep[], seed: number): Inner[] {
+  const skips = steps.map((step) => impossible(machine, step))
+  const outcomes = runTogether(
+    machine,
+    steps.filter((_, index) => skips[index] === null),
+    seed,
+  )
+  return skips.map((skip) => skip ?? outcomes.shift()!)
+}
+
+function togetherOutcome(inner: readonly Inner[]): Outcome {
+  const ended = inner.filter((outcome) => typeof outcome !== 'string')
+  return { result: ended.some(({ error }) => error?.code === 'stuck') ? 'error' : 'ok', text: `${ended.length} steps ended` }
+}
+
+function skipped(machine: Machine, step: Step, number: number, why: string): StepReport {
+  return {
+    number,
+    action: step.action,
+    place: step.place,
+    title: titleOf(step),
+    why: step.why,
+    result: 'skipped',
+    text: `not possible with ${machine.architecture.title}: ${why}`,
+    narration: [],
+    verdicts: [],
+    inner: [],
+  }
+}
+
 /** A step of an interleaving: what the whole machine did meanwhile is the interleaving's. */
-function innerReport(machine: Machine, step: PlainStep, outcome: Outcome, number: number): StepReport {
+function innerReport(machine: Machine, step: PlainStep, outcome: Inner, number: number): StepReport {
+  if (typeof outcome === 'string') return skipped(machine, step, number, outcome)
   const facts: Facts = {
     events: [],
     pageRequests: 0,

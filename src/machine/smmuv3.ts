@@ -1,7 +1,7 @@
 /** A machine with an Arm SMMUv3: which options a scenario has, and our words for its events. */
 
 import { hex } from '../base/hex.ts'
-import { type DescribedField, describe } from '../base/layout.ts'
+import { describe } from '../base/layout.ts'
 import { kindOf } from '../driver/smmuv3/command-queue.ts'
 import { SmmuV3Driver } from '../driver/smmuv3/driver.ts'
 import type { SmmuV3DriverOptions } from '../driver/smmuv3/options.ts'
@@ -13,6 +13,7 @@ import type { CpuDescription } from '../mm/system.ts'
 import type { IdrOptions } from '../model/smmuv3/idr.ts'
 import { SmmuV3 } from '../model/smmuv3/smmu.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
+import { commandText, type FieldWords } from './command-text.ts'
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { FaultKind } from './language/words.ts'
@@ -114,30 +115,20 @@ function driverOptions(options: Options, streamBits: number): SmmuV3DriverOption
   }
 }
 
-/** Short names of fields, for narration. */
-const SHORT: Readonly<Record<string, string>> = {
-  StreamID: 'sid',
-  SubstreamID: 'ssid',
-  ASID: 'asid',
-  VMID: 'vmid',
-  Address: 'at',
-  PRGIndex: 'group',
-  STAG: 'tag',
-}
-/** Fields that say nothing to people, or go into the words of others. */
-const SILENT = new Set(['opcode', 'SSec', 'SSV', 'Leaf', 'TTL', 'TTL128', 'TG', 'CS', 'MSH', 'MSIAttr', 'Range', 'Global'])
-/** Fields that are told even when they are 0. */
-const TOLD = new Set(['StreamID', 'SubstreamID', 'ASID', 'PRGIndex', 'STAG', 'Resp', 'Ac'])
-/** The order in which people name them. */
-const ORDER = ['StreamID', 'SubstreamID']
-
-function fieldText({ name, value, means }: DescribedField): string {
-  return `${SHORT[name] ?? name} ${means ?? (name === 'Address' || name === 'StreamID' ? hex(value) : value)}`
-}
-
-function place({ name }: DescribedField): number {
-  const index = ORDER.indexOf(name)
-  return index < 0 ? ORDER.length : index
+const WORDS: FieldWords = {
+  short: {
+    StreamID: 'sid',
+    SubstreamID: 'ssid',
+    ASID: 'asid',
+    VMID: 'vmid',
+    Address: 'at',
+    PRGIndex: 'group',
+    STAG: 'tag',
+  },
+  silent: new Set(['opcode', 'SSec', 'SSV', 'Leaf', 'TTL', 'TTL128', 'TG', 'CS', 'MSH', 'MSIAttr', 'Range', 'Global']),
+  told: new Set(['StreamID', 'SubstreamID', 'ASID', 'PRGIndex', 'STAG', 'Resp', 'Ac']),
+  hex: new Set(['Address', 'StreamID']),
+  order: ['StreamID', 'SubstreamID'],
 }
 
 /** A command in words. */
@@ -147,15 +138,9 @@ function seen(words: Uint32Array): SeenCommand {
   const fields = command === null ? [] : describe(command.layout, words)
   // A SubstreamID counts where SSV says so (4.5.1, 4.5.2) and in CMD_CFGI_CD.
   const without = fields.some(({ name, value }) => name === 'SSV' && value === 0)
-  const told = fields
-    .filter(({ name, value }) => {
-      if (SILENT.has(name) || (name === 'SubstreamID' && without)) return false
-      return TOLD.has(name) || (value !== 0n && value !== 0)
-    })
-    .sort((a, b) => place(a) - place(b))
   return {
     name: command?.name ?? `opcode ${hex(words[0]! & 0xff)}`,
-    text: told.map(fieldText).join(' '),
+    text: commandText(without ? fields.filter(({ name }) => name !== 'SubstreamID') : fields, WORDS),
     cache: kind === 'sync' ? null : kind,
   }
 }
@@ -192,7 +177,11 @@ export const smmuv3: Architecture = {
   keys,
   faultNames: [...event.EVENTS.values()].map(({ name }) => name),
   // 0: ended without an event, because the STE says abort, or the process has exited.
-  faultKind: ({ code }) => (code === 0 ? 'blocked' : (KINDS.get(code) ?? null)),
+  faultKinds({ code }) {
+    const kind = code === 0 ? 'blocked' : KINDS.get(code)
+    return kind === undefined ? [] : [kind]
+  },
+  lacks: () => null,
   cpu,
   build,
 }

@@ -109,7 +109,16 @@ function nameOrNone(what: string): Shape<string | null> {
 }
 
 export type ExpectKeys = ReturnType<typeof keysOf>
-export type Expectation = Read<ExpectKeys>
+type OneExpectation = Read<ExpectKeys>
+export type Expectation = OneExpectation & {
+  /** What is different on an architecture, by its kind. */
+  readonly on?: Readonly<Partial<Record<string, OneExpectation>>>
+}
+
+/** What is expected on this architecture. */
+export function expectationOn(kind: string, { on, ...common }: Expectation): OneExpectation {
+  return { ...common, ...on?.[kind], place: on?.[kind]?.place ?? common.place }
+}
 export type ExpectKey = keyof ExpectKeys
 
 /** Expectations that make sense for some steps only; all others for every step. */
@@ -132,9 +141,19 @@ export const OF_THE_MACHINE: readonly ExpectKey[] = ['events', 'pageRequests', '
 /** An expectation: a word, or a mapping. */
 export function expectation(words: Vocabulary): Shape<Expectation> {
   return named('expect', 'what the step expects', () => {
-    const full = object('expect', keysOf(words), {
-      synonyms: { error: 'result', fault: 'result', outcome: 'result', value: 'reads', shared: 'sharedWith', event: 'events' },
-    })
+    const synonyms = {
+      error: 'result',
+      fault: 'result',
+      outcome: 'result',
+      value: 'reads',
+      shared: 'sharedWith',
+      event: 'events',
+    }
+    const one = object('expect', keysOf(words), { synonyms })
+    const kinds = words.architectures.map((kind) => [kind, optional(one, `What is different with iommu: ${kind}.`)] as const)
+    const on = object('on', Object.fromEntries(kinds)) as Shape<NonNullable<Expectation['on']>>
+    const keys = { ...keysOf(words), on: optional(on, 'What is different on an architecture, where architectures differ.') }
+    const full = object('expect', keys, { synonyms }) as Shape<Expectation>
     const results = wordShape('a result, a kind of fault, an error or an event', [
       words.results,
       words.faultKinds,

@@ -13,7 +13,13 @@ const known: Architectures = {
     ['one', { keys: { pasidBits: optional(integer(0, 20), 'width') }, doc: 'the first' }],
     ['two', { keys: {}, doc: 'the second' }],
   ]),
-  vocabulary: { results: RESULTS, faultKinds: FAULT_KINDS, errors: ['Busy', 'NotBound'], faultNames: ['F_TRANSLATION'] },
+  vocabulary: {
+    results: RESULTS,
+    faultKinds: FAULT_KINDS,
+    errors: ['Busy', 'NotBound'],
+    faultNames: ['F_TRANSLATION'],
+    architectures: ['smmuv3'],
+  },
 }
 
 function load(text: string): Scenario {

@@ -265,7 +265,10 @@ function asStep<T extends Step>(from: Shape<{ place: Place }>, names: readonly s
         return BAD
       }
       if (step.expect === null) return step
-      for (const key of Object.keys(step.expect) as (ExpectKey | 'place')[]) {
+      const { on = {}, ...common } = step.expect
+      const all = [common, ...Object.values(on).filter((one) => one !== undefined && 'place' in one)]
+      const expected = all.flatMap((one) => Object.keys(one as object)) as (ExpectKey | 'place')[]
+      for (const key of expected) {
         if (key === 'place') continue
         if (together && OF_THE_MACHINE.includes(key)) {
           reader.problem(

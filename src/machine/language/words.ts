@@ -44,4 +44,6 @@ export interface Vocabulary {
   readonly errors: readonly string[]
   /** Events as the specifications name them. */
   readonly faultNames: readonly string[]
+  /** Kinds of IOMMU. */
+  readonly architectures: readonly string[]
 }
