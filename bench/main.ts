@@ -4,6 +4,7 @@
  * has a process of its own, so that what one made the compiler learn does not slow the next.
  */
 import { spawnSync } from 'node:child_process'
+import { RISCV_ROWS, riscvHead, riscvRow } from './riscv.ts'
 import { scale } from './scale.ts'
 import { bigintRows, hitRows, translationRows } from './smmuv3.ts'
 import { enumerationRow, nestedRow, walkRows } from './walk.ts'
@@ -16,7 +17,9 @@ const GROUPS: Record<string, () => void> = {
   translation: translationRows,
   bigint: bigintRows,
   scale,
+  'riscv-head': riscvHead,
 }
+for (let index = 0; index < RISCV_ROWS; index++) GROUPS[`riscv-${index}`] = () => riscvRow(index)
 
 const group = process.argv[2]
 if (group !== undefined) GROUPS[group]!()
