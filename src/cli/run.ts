@@ -5,8 +5,10 @@ import { Command, InvalidArgumentError } from 'commander'
 import { parseNumber } from '../base/hex.ts'
 import type { MachineGraph } from '../inspect/graph.ts'
 import {
+  ARCHITECTURE_KINDS,
   type Line,
   loadScenario,
+  loadScenarioOn,
   type Machine,
   problemText,
   type Report,
@@ -19,11 +21,13 @@ import { renderPicture } from '../render/picture.ts'
 import { architectureOf } from './architectures.ts'
 import { CliError, colourFor, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, EXIT_UNSUPPORTED, print, toJson } from './common.ts'
 import { COLOURS, type Painter, PLAIN, wrapped } from './paint.ts'
+import { type Column, differencesOf, sideBySideText } from './side-by-side.ts'
 
 interface Options {
   readonly quiet?: true
   readonly json?: true
   readonly seed?: number
+  readonly on?: readonly string[]
 }
 
 export function runCommand(): Command {
@@ -37,18 +41,24 @@ export function runCommand(): Command {
     .option('-q, --quiet', 'only what was not as expected, and the last line')
     .option('--json', 'the whole report as JSON')
     .option('--seed <number>', 'seed of every interleaving, instead of those of the scenario', seedArgument)
+    .option(
+      '--on <kinds>',
+      `run it on these architectures instead of the file's, side by side: ${ARCHITECTURE_KINDS}`,
+      kindsArgument,
+    )
     .addHelpText(
       'after',
       `
 Examples:
   iomm run examples/two-domains.yaml
+  iomm run examples/two-domains.yaml --on smmuv3,riscv
   iomm run examples/interleaved-exit-unbind.yaml --quiet --seed 7
   iomm run examples/demand-paging.yaml --json | jq '.steps[] | {title, result}'
 
-Exit code: 0 all expectations held, 1 some did not, 2 usage, 3 unreadable scenario, 4 not supported.`,
+Exit code: 0 all expectations held, 1 some did not, 2 usage, 3 unreadable scenario, 4 the architecture cannot do it, or not all steps of it.`,
     )
     .action(async (file: string, options: Options) => {
-      process.exitCode = await runFile(file, options)
+      process.exitCode = options.on === undefined ? await runFile(file, options) : await runOn(file, options.on, options)
     })
 }
 
@@ -58,18 +68,33 @@ function seedArgument(text: string): number {
   return Number(seed)
 }
 
+function kindsArgument(text: string): string[] {
+  const kinds = [...new Set(text.split(',').map((kind) => kind.trim()))]
+  const unknown = kinds.find((kind) => !ARCHITECTURE_KINDS.includes(kind))
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`'${unknown}' is no kind of IOMMU: there are ${ARCHITECTURE_KINDS.join(', ')}.`)
+  return kinds
+}
+
 /** Reads a scenario. @throws CliError that names each mistake with line and column. */
 export async function readScenario(file: string): Promise<Scenario> {
-  let text: string
+  return scenarioOf(await readText(file), file)
+}
+
+async function readText(file: string): Promise<string> {
   try {
     const { size } = await stat(file)
     if (size > MOST_BYTES) throw new CliError(EXIT_INPUT, `${file}: ${size} bytes; a scenario has ${MOST_BYTES} at most.`)
-    text = await readFile(file, 'utf8')
+    return await readFile(file, 'utf8')
   } catch (error) {
     if (error instanceof CliError) throw error
     throw new CliError(EXIT_INPUT, `${file}: cannot be read (${(error as { code?: string }).code ?? String(error)}).`)
   }
-  const loaded = loadScenario(text, file)
+}
+
+/** @param kind read it as if it said this kind of IOMMU. */
+function scenarioOf(text: string, file: string, kind?: string): Scenario {
+  const loaded = kind === undefined ? loadScenario(text, file) : loadScenarioOn(kind, text, file)
   if (loaded.ok) return loaded.scenario
   const count = loaded.problems.length
   throw new CliError(
@@ -93,22 +118,57 @@ export function graphOf(machine: Machine, title: string): MachineGraph {
   return inspect({ title, memory: machine.memory, register, names: machine.names() })
 }
 
+/** What a run ends with: what was not as expected counts more than what could not be done. */
+function exitCode({ failed, skipped }: Pick<Report, 'failed' | 'skipped'>): number {
+  return failed > 0 ? EXIT_FINDINGS : skipped > 0 ? EXIT_UNSUPPORTED : EXIT_OK
+}
+
+/** One scenario on several architectures. */
+async function runOn(file: string, kinds: readonly string[], options: Options): Promise<number> {
+  const text = await readText(file)
+  // Mistakes of the file are the same everywhere.
+  scenarioOf(text, file)
+  const seed = options.seed === undefined ? {} : { seed: options.seed }
+  const columns: Column[] = kinds.map((kind) => {
+    const scenario = scenarioOf(text, file, kind)
+    const report = runScenario(scenario, seed)
+    const problem = 'problem' in report ? `this machine cannot be built: ${report.problem}` : null
+    return { kind, report: 'problem' in report ? null : report, problem, dropped: scenario.iommu?.dropped ?? [] }
+  })
+  const paint = colourFor(process.stdout) ? COLOURS : PLAIN
+  if (options.json) {
+    const json = columns.map(({ kind, report, problem, dropped }) => {
+      if (report === null) return { kind, problem, dropped }
+      const { machine, ...rest } = report
+      return { kind, dropped, ...rest, graph: graphOf(machine, basename(file)) }
+    })
+    print(toJson({ file, architectures: json, differences: differencesOf(columns) }))
+  } else if (options.quiet) {
+    for (const { kind, report, problem } of columns) {
+      for (const step of report?.steps ?? []) printFailures(step, `${kind}: ${file}`, paint)
+      print(`${kind}: ${report === null ? paint.bad(problem!) : lastLine(report, paint)}`)
+    }
+  } else print(sideBySideText(columns, file, paint, process.stdout.columns))
+  const failed = columns.reduce((sum, { report }) => sum + (report?.failed ?? 0), 0)
+  const skipped = columns.reduce((sum, { report }) => sum + (report?.skipped ?? 1), 0)
+  return exitCode({ failed, skipped })
+}
+
 async function runFile(file: string, options: Options): Promise<number> {
   const scenario = await readScenario(file)
   const seed = options.seed === undefined ? {} : { seed: options.seed }
-  const code = (report: Report) => (report.failed === 0 ? EXIT_OK : EXIT_FINDINGS)
   if (options.json) {
     const report = completeRun(scenario, seed)
     const { machine, ...rest } = report
     print(toJson({ ...rest, graph: graphOf(machine, basename(file)) }))
-    return code(report)
+    return exitCode(report)
   }
   const paint = colourFor(process.stdout) ? COLOURS : PLAIN
   if (options.quiet) {
     const report = completeRun(scenario, seed)
     for (const step of report.steps) printFailures(step, file, paint)
     print(lastLine(report, paint))
-    return code(report)
+    return exitCode(report)
   }
   print(headText(scenario, paint))
   const report = completeRun(scenario, { ...seed, onStep: (step) => print(stepText(step, paint)) })
@@ -122,7 +182,7 @@ async function runFile(file: string, options: Options): Promise<number> {
   )
   print(nextText(relative('', file) || file, report, paint))
   print(lastLine(report, paint))
-  return code(report)
+  return exitCode(report)
 }
 
 function headText(scenario: Scenario, paint: Painter): string {
@@ -150,7 +210,8 @@ function stepText(step: StepReport, paint: Painter, indent = 0): string {
     lines.push(`${margin}     ${label}  ${line[0]!.trimStart()}`, ...line.slice(1))
   }
   for (const inner of step.inner) lines.push(stepText(inner, paint, indent + 4).replace(/^\n/, ''))
-  if (step.text !== '') lines.push(...wrapped(`→ ${step.text}`, indent + 5, step.result === 'ok' ? paint.result : paint.address))
+  const colour = step.result === 'ok' ? paint.result : step.result === 'skipped' ? paint.dim : paint.address
+  if (step.text !== '') lines.push(...wrapped(`→ ${step.text}`, indent + 5, colour))
   for (const { held, text } of step.verdicts)
     lines.push(`${margin}     ${held ? paint.good(`✓ ${text}`) : paint.bad(`✗ ${text}`)}`)
   return lines.join('\n')
@@ -188,8 +249,11 @@ function addressIn(machine: Machine, mm: object | null): string {
   return first === undefined ? '0x1000' : `0x${first.toString(16)}`
 }
 
-function lastLine({ passed, failed }: Report, paint: Painter): string {
+function lastLine({ passed, failed, skipped, machine }: Report, paint: Painter): string {
   const all = passed + failed
   const text = `${passed} of ${all} expectations held`
-  return failed === 0 ? paint.good(text) : paint.bad(`${text}, ${failed} did not`)
+  const left =
+    skipped === 0 ? '' : `; ${skipped} ${skipped === 1 ? 'step is' : 'steps are'} not possible with ${machine.architecture.title}`
+  if (failed > 0) return paint.bad(`${text}, ${failed} did not${left}`)
+  return skipped > 0 ? paint.address(`${text}${left}`) : paint.good(text)
 }

@@ -1,5 +1,5 @@
 /** What each step of a scenario does to the machine, and what came out of it. */
-import { hex } from '../base/hex.ts'
+import { hex, size as sizeText } from '../base/hex.ts'
 import { type Op, step } from '../base/op.ts'
 import { type Access, type Fault, PR, PW, PX, UR, UW, UX } from '../base/types.ts'
 import type { Bond } from '../core/bond.ts'
@@ -184,7 +184,7 @@ const actions: Actions = {
   },
   *unmap(machine, given) {
     const bytes = yield* targetOf(machine, given).unmap(given.address, given.size)
-    return done(`${hex(bytes)} bytes are no longer mapped`, { bytes: Number(bytes) })
+    return done(bytes === 0n ? 'nothing was mapped there' : `${sizeText(bytes)} no longer mapped`, { bytes: Number(bytes) })
   },
   *dma(machine, given) {
     const device = deviceOf(machine, given.device)

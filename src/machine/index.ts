@@ -1,5 +1,5 @@
 /** Machines and scenarios: the parts that others use. */
-import { ARCHITECTURES } from './architectures.ts'
+import { ARCHITECTURES, architecture } from './architectures.ts'
 import { type Loaded, loadWith } from './language/load.ts'
 import { scenarioSchema as schemaOf } from './language/schema.ts'
 import type { JsonSchema } from './language/shape.ts'
@@ -14,6 +14,20 @@ import type { JsonSchema } from './language/shape.ts'
  */
 export function loadScenario(text: string, file: string): Loaded {
   return loadWith(ARCHITECTURES, text, file)
+}
+
+/** Kinds of IOMMU that machines can have: words for `iommu:`. */
+export const ARCHITECTURE_KINDS: readonly string[] = [...ARCHITECTURES.options.keys()]
+
+/**
+ * Reads a scenario as if its `iommu:` said another kind. Options that this kind does not have are left out: `scenario.iommu.dropped`.
+ * @throws RangeError when there is no such kind.
+ */
+export function loadScenarioOn(kind: string, text: string, file: string): Loaded {
+  architecture(kind)
+  const loaded = loadWith({ ...ARCHITECTURES, instead: kind }, text, file)
+  if (!loaded.ok || loaded.scenario.iommu !== undefined) return loaded
+  return { ok: true, scenario: { ...loaded.scenario, iommu: { kind, options: {} } } }
 }
 
 /** The JSON schema of scenario files, for editors. */

@@ -24,6 +24,9 @@ export interface StepReport {
   /** What came out, in words. */
   readonly text: string
   readonly narration: readonly Line[]
+  /** Commands that reached the hardware, and events that it recorded. Of an interleaving: all that happened meanwhile. */
+  readonly commands: number
+  readonly events: readonly string[]
   readonly verdicts: readonly Verdict[]
   /** Steps of an interleaving. */
   readonly inner: readonly StepReport[]
@@ -171,6 +174,8 @@ function runStep(machine: Machine, given: Step, number: number, recorder: Record
     result: outcome.result,
     text: outcome.text,
     narration: narrate(events),
+    commands: events.filter((event) => event.source === 'command' && !event.lost).length,
+    events: facts.events.map(({ name }) => name),
     verdicts: checkStep(machine, step, outcome, facts),
     inner:
       step.action === 'interleave'
@@ -208,6 +213,8 @@ function skipped(machine: Machine, step: Step, number: number, why: string): Ste
     result: 'skipped',
     text: `not possible with ${machine.architecture.title}: ${why}`,
     narration: [],
+    commands: 0,
+    events: [],
     verdicts: [],
     inner: [],
   }
@@ -233,6 +240,8 @@ function innerReport(machine: Machine, step: PlainStep, outcome: Inner, number: 
     result: outcome.result,
     text: outcome.text,
     narration: (outcome.stale ?? []).map((hit) => ({ who: 'watch' as const, text: staleText(hit) })),
+    commands: 0,
+    events: [],
     verdicts: checkStep(machine, step, outcome, facts),
     inner: [],
   }

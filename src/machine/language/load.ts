@@ -117,7 +117,11 @@ export function loadWith(known: Architectures, text: string, file: string): Load
   }
   const reader = new FileReader(file, text, counter, aliases)
   try {
-    for (const { message, pos } of doc.errors) reader.problem(reader.place({ range: pos }), `not YAML: ${firstSentence(message)}`)
+    for (const { code, message, pos } of doc.errors) {
+      const what =
+        code === 'MULTIPLE_DOCS' ? 'a second document begins; a scenario file holds one' : `not YAML: ${firstSentence(message)}`
+      reader.problem(reader.place({ range: pos }), what)
+    }
     if (reader.problems.length > 0) return { ok: false, problems: reader.problems }
     if (doc.contents === null || (isScalar(doc.contents) && doc.contents.value === null)) return only('the file is empty')
     const value = scenarioShape(known).read(doc.contents, reader)

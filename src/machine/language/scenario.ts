@@ -1,4 +1,5 @@
 /** A scenario: a computer with an IOMMU, and what happens in it. The declaration of the whole file. */
+import { isMap, isScalar } from 'yaml'
 import { type Keys, needed, object, optional, type Read } from './object.ts'
 import { BAD, byKind, bytesUpTo, dictionary, flag, integer, list, nameOf, oneOf, type Reader, type Shape, text } from './shape.ts'
 import { type Area, area, steps } from './steps.ts'
@@ -9,6 +10,8 @@ import { MOST_WORK, workOf } from './work.ts'
 export interface IommuChoice {
   readonly kind: string
   readonly options: Readonly<Record<string, unknown>>
+  /** Options of the file that another kind than the file's does not have, or not with that value. */
+  readonly dropped?: readonly string[]
 }
 
 const cpuKeys = {
@@ -125,6 +128,33 @@ export interface Architectures {
   /** `iommu:` in full, by kind. */
   readonly options: ReadonlyMap<string, { readonly keys: Keys; readonly doc: string }>
   readonly vocabulary: Vocabulary
+  /** Read the file as if it said this kind. */
+  readonly instead?: string
+}
+
+/** The options of a mapping that another kind has too, read as that kind reads them. */
+function optionsFor(keys: Keys, given: unknown, reader: Reader): Pick<IommuChoice, 'options' | 'dropped'> {
+  const options: Record<string, unknown> = {}
+  const dropped: string[] = []
+  const node = reader.open(given)
+  if (!isMap(node)) return { options, dropped }
+  for (const { key, value } of node.items) {
+    const name = isScalar(key) ? String(key.value) : ''
+    if (name === 'kind') continue
+    let bad = false
+    const probe: Reader = {
+      place: (at) => reader.place(at),
+      open: (at) => reader.open(at),
+      names: (what) => reader.names(what),
+      problem() {
+        bad = true
+      },
+    }
+    const read = Object.hasOwn(keys, name) ? keys[name]!.shape.read(value, probe) : BAD
+    if (read === BAD || bad) dropped.push(name)
+    else options[name] = read
+  }
+  return { options, dropped }
 }
 
 /** `iommu: smmuv3`, or a mapping with `kind` and the options of that kind. */
@@ -144,12 +174,15 @@ function iommu(known: Architectures): Shape<IommuChoice> {
     reader.problem(reader.place(given), "iommu needs 'kind'", `kinds: ${kinds.join(', ')}`)
     return BAD
   }
+  const { instead } = known
   const mapping: Shape<IommuChoice> = {
     takes: `a mapping with kind (${kinds.join(', ')}) and its options`,
     schema: (defs) => ({ anyOf: [...full.values()].map((shape) => shape.schema(defs)) }),
     read(given, reader) {
       const kind = kindOnly(given, reader)
       if (kind === BAD) return BAD
+      if (instead !== undefined && instead !== kind)
+        return { kind: instead, ...optionsFor(known.options.get(instead)!.keys, given, reader) }
       const value = full.get(kind)!.read(given, reader)
       return value === BAD ? BAD : { kind, options: value }
     },
@@ -159,7 +192,7 @@ function iommu(known: Architectures): Shape<IommuChoice> {
     schema: word.schema,
     read(given, reader) {
       const kind = word.read(given, reader)
-      return kind === BAD ? BAD : { kind, options: {} }
+      return kind === BAD ? BAD : { kind: instead ?? kind, options: {} }
     },
   }
   return byKind({ scalar: short, map: mapping })

@@ -3,7 +3,7 @@
  * column, and gives the JSON schema for editors; both say the same because they are the same.
  */
 import { isAlias, isMap, isScalar, isSeq, type Node, type Scalar } from 'yaml'
-import { parseNumber } from '../../base/hex.ts'
+import { parseNumber, size } from '../../base/hex.ts'
 import { type Place, suggest } from './problem.ts'
 
 /** Reading went wrong; the problem is reported. */
@@ -65,7 +65,14 @@ export function numberOf(node: unknown): bigint | null {
 
 const NUMBER_PATTERN = '^(0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*)\\s*([kKmMgGtT]([iI]?[bB])?)?$'
 
-function numeric<T>(takes: string, least: bigint, most: bigint, convert: (value: bigint) => T): Shape<T> {
+/** `range` says what is allowed, where `takes` does not. */
+function numeric<T>(
+  takes: string,
+  least: bigint,
+  most: bigint,
+  convert: (value: bigint) => T,
+  range: string | null = null,
+): Shape<T> {
   return {
     takes,
     schema: () => ({
@@ -79,7 +86,7 @@ function numeric<T>(takes: string, least: bigint, most: bigint, convert: (value:
       const value = numberOf(node)
       if (value !== null && value >= least && value <= most) return convert(value)
       const found = value === null ? `found ${kindOf(node)}` : `${value} is ${value < least ? 'too small' : 'too large'}`
-      reader.problem(reader.place(given), `expected ${takes}, ${found}`)
+      reader.problem(reader.place(given), `expected ${takes}, ${found}`, value === null ? null : range)
       return BAD
     },
   }
@@ -91,11 +98,17 @@ export function integer(least: number, most: number): Shape<number> {
 }
 
 /** A 64-bit address. */
-export const address: Shape<bigint> = numeric('an address such as 0x10000', 0n, (1n << 64n) - 1n, (value) => value)
+export const address: Shape<bigint> = numeric(
+  'an address such as 0x10000',
+  0n,
+  (1n << 64n) - 1n,
+  (value) => value,
+  'addresses have 64 bits',
+)
 
 /** A number of bytes. */
 export function bytesUpTo(most: bigint): Shape<bigint> {
-  return numeric('a size such as 4K, 64K or 2M', 1n, most, (value) => value)
+  return numeric('a size such as 4K, 64K or 2M', 1n, most, (value) => value, `from 1 byte to ${size(most)}`)
 }
 
 /** A number of bytes of an address space. */
@@ -235,7 +248,7 @@ function all<T>(values: (T | Bad)[]): T[] | Bad {
 /** A mapping from names that it declares to things. */
 export function dictionary<T>(what: string, of: Shape<T>, most = 10_000): Shape<Map<string, T>> {
   return {
-    takes: `a mapping from names to ${what}s`,
+    takes: `a mapping from names to what each ${what} is`,
     schema: (defs) => ({ type: 'object', additionalProperties: of.schema(defs), maxProperties: most }),
     read(given, reader) {
       const node = reader.open(given)
@@ -244,7 +257,7 @@ export function dictionary<T>(what: string, of: Shape<T>, most = 10_000): Shape<
         return BAD
       }
       if (node.items.length > most) {
-        reader.problem(reader.place(given), `${node.items.length} ${what}s; at most ${most} are allowed`)
+        reader.problem(reader.place(given), `a mapping of ${node.items.length} entries; at most ${most} are allowed`)
         return BAD
       }
       const out = new Map<string, T>()
