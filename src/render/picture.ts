@@ -6,7 +6,7 @@ import { type Metrics, type Net, type Placed, place } from './layout.ts'
 import { type Overview, overview, type SpaceView, TERMINAL } from './overview.ts'
 import { RED, type Style } from './palette.ts'
 import { manualNames, type Sheet, sheet } from './sheet.ts'
-import { wrap } from './words.ts'
+import { plural, wrap } from './words.ts'
 
 export interface PictureOptions {
   /** Colours for terminals (ANSI, 256 colours). Default: none. */
@@ -98,7 +98,7 @@ class Picture {
     }
     head(x.device, x.table - 1, 'DEVICES', deviceTable)
     if (view.blocks.some((block) => block.kind === 'table'))
-      head(x.table, x.label - 1, 'PASID TABLES', fits ? pasidTables : `${view.words.pasidTable}s`)
+      head(x.table, x.label - 1, 'PASID TABLES', fits ? pasidTables : plural(view.words.pasidTable))
     if (view.blocks.length > 0) head(x.label, x.hasUnder ? x.under - 1 : this.#sheet.width, 'ADDRESS SPACES', 'page tables')
     if (x.hasUnder) head(x.under, this.#sheet.width, 'STAGE 2', 'under the others')
   }

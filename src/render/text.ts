@@ -9,7 +9,7 @@ import type { DeviceNode, EntryView, MachineGraph, PasidTableNode, RangeView, Sp
 import { clean, columns, pad, type Say, speaker } from './clean.ts'
 import { ids, overview, TERMINAL } from './overview.ts'
 import { type Colour, paint, RED, type Style } from './palette.ts'
-import { count, deviceSays, grouped, spaceAbout, spaceMaps, spaceName } from './words.ts'
+import { count, deviceSays, grouped, plural, spaceAbout, spaceMaps, spaceName } from './words.ts'
 
 export interface TextOptions {
   /** Colours for terminals (ANSI, 256 colours): those of the picture. Default: none. */
@@ -194,7 +194,7 @@ class Listing {
   #pasidTables(): void {
     const { pasidTables, words, devices } = this.#graph
     if (pasidTables.length === 0) return
-    this.#heading(`PASID TABLES (${clean(words.pasidTable)}s, by ${clean(words.pasid)})`)
+    this.#heading(`PASID TABLES (${plural(clean(words.pasidTable))}, by ${clean(words.pasid)})`)
     const users = new Map<string, number[]>()
     for (const { pasidTable, id } of devices) {
       if (pasidTable === null) continue

@@ -3,8 +3,13 @@ import { size } from '../base/hex.ts'
 import type { DeviceNode, MachineGraph, SpaceNode } from '../inspect/graph.ts'
 import { clean } from './clean.ts'
 
+/** `CD tables`, `process directories`. */
+export function plural(one: string): string {
+  return /[^aeiou]y$/.test(one) ? `${one.slice(0, -1)}ies` : `${one}s`
+}
+
 /** `1 device`, `1,000 devices`. */
-export function count(number: number | bigint, one: string, many = `${one}s`): string {
+export function count(number: number | bigint, one: string, many = plural(one)): string {
   return `${grouped(number)} ${number === 1 || number === 1n ? one : many}`
 }
 
@@ -59,7 +64,7 @@ export function deviceSays(device: DeviceNode): string {
 
 /** `CD tables, by SubstreamID`. */
 export function pasidTablesHeading(words: MachineGraph['words']): string {
-  return `${words.pasidTable}s, by ${words.pasid}`
+  return `${plural(words.pasidTable)}, by ${words.pasid}`
 }
 
 /** Text in lines that a test accepts; a word that is too long for a line gets one of its own. */
