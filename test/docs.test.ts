@@ -76,7 +76,7 @@ describe('command lines in the documentation', () => {
   const main = join(root, 'dist/cli/main.js')
   for (const { place, text } of pages.flatMap((file) => blocks(file, 'sh'))) {
     for (const line of text.split('\n')) {
-      const match = /^(?:npx )?iomm (.*?)\s*(?:#.*?(?:exits with (\d))?.*)?$/.exec(line)
+      const match = /^(?:npx )?iomm (.*?)\s*(?:#(?:.*?exits with (\d))?.*)?$/.exec(line)
       if (match === null) continue
       const words = match[1]!.split(/\s+/)
       const needs = words.filter((word) => word.startsWith('../shared/')).map((word) => word.replace(/\/[^/]*\*.*$/, ''))
