@@ -27,6 +27,11 @@ export function colourFor(stream: { isTTY?: boolean }): boolean {
   return stream.isTTY === true && (process.env.NO_COLOR ?? '') === '' && process.env.TERM !== 'dumb'
 }
 
+/** Text of an input for a terminal: control characters, which could steer it, become `?`; lines stay. */
+export function harmless(text: string): string {
+  return text.replaceAll(/(?!\n)[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '?')
+}
+
 /** Data, to stdout. */
 export function print(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)

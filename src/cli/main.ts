@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command: one file per sub-command beside this one. */
 import { Command, CommanderError } from 'commander'
-import { CliError, EXIT_USAGE, note } from './common.ts'
+import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
 import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
@@ -27,14 +27,15 @@ for (const command of [runCommand(), showCommand(), walkCommand(), decodeCommand
 // A reader that went away (`| head`) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit()
-  throw error
+  note(`iomm: the output cannot be written: ${error.message}`)
+  process.exit(EXIT_USAGE)
 })
 
 try {
   await program.parseAsync()
 } catch (error) {
   if (error instanceof CliError) {
-    note(`iomm: ${error.message}`)
+    note(harmless(`iomm: ${error.message}`))
     process.exitCode = error.exitCode
   } else if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE

@@ -38,7 +38,9 @@ Examples:
   iomm show examples/two-domains.yaml
   iomm show examples/two-domains.yaml -o machine.svg
   iomm show test/fixtures/arm64-smmuv3-s1 -v | less
-  iomm show test/fixtures/arm64-smmuv3-s1 --json | jq '.spaces[].label'`,
+  iomm show test/fixtures/arm64-smmuv3-s1 --json | jq '.spaces[].label'
+
+Exit code: 0 drawn, findings or not, 2 usage, 3 unreadable input, 4 not supported.`,
     )
     .action(show)
 }

@@ -34,7 +34,7 @@ export function verifyCommand(): Command {
       `
 Examples:
   iomm verify test/fixtures/arm64-smmuv3-s1
-  iomm verify captures/arm64-smmuv3-* --first
+  iomm verify ../shared/captures/arm64-smmuv3-* --first
   iomm verify test/fixtures/arm64-smmuv3-s1 --json | jq .failed
 
 The last line is 'N passed, M failed'. Exit code: 0 all passed, 1 some failed, 2 usage, 3 unreadable input, 4 not supported.`,

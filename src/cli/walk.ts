@@ -37,7 +37,7 @@ Examples:
   iomm walk examples/two-domains.yaml 0:2 0x10000
   iomm walk test/fixtures/arm64-smmuv3-s1 0000:00:06.0 0xfffff000 --write
   iomm walk test/fixtures/arm64-smmuv3-s1 00:06.0 0xff1f7020 --write --json | jq .outcome
-  iomm walk captures/arm64-smmuv3-pasid-2lvl 00:06.0:17185 0x2000000000
+  iomm walk ../shared/captures/arm64-smmuv3-pasid-2lvl 00:06.0:17185 0x2000000000
 
 Exit code: 0 the DMA is translated, 1 it faults, 2 usage, 3 unreadable input, 4 not supported.`,
     )
