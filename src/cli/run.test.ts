@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -97,6 +97,33 @@ describe('iomm run', () => {
     expect(stderr).toContain(`${path}:2:1: the scenario has no key 'step'; did you mean 'steps'?`)
     expect((await run(join(folder, 'nowhere.yaml'))).exitCode).toBe(EXIT_INPUT)
     expect((await run(folder)).exitCode).toBe(EXIT_INPUT)
+  })
+
+  it('says why a file cannot be read, and reads no further than a scenario can be long', async () => {
+    expect((await run(join(folder, 'nowhere.yaml'))).stderr).toContain('nowhere.yaml: no such file')
+    expect((await run(folder)).stderr).toContain('is a folder; a scenario is a YAML file')
+    for (const path of [file('#'.repeat((1 << 20) + 1), 'long.yaml'), ...(existsSync('/dev/zero') ? ['/dev/zero'] : [])]) {
+      const { stderr, exitCode } = await run(path)
+      expect(stderr).toMatch(/longer than 1048576 bytes/)
+      expect(exitCode).toBe(EXIT_INPUT)
+    }
+  })
+
+  it('lets no text of a scenario steer the terminal', async () => {
+    const steer = '"a\\e[31mred\\e]0;title\\a"'
+    const path = file(`title: ${steer}
+about: ${steer}
+devices: { a: { id: 1 } }
+steps:
+  - say: ${steer}
+  - dma: { device: a, write: 0, value: ${steer} }
+    why: ${steer}
+    expect: { result: ok, reads: ${steer} }
+`)
+    for (const args of [[path], [path, '--quiet'], [path, '--on', 'smmuv3'], [path, '--on', 'smmuv3', '--quiet']]) {
+      const { stdout } = await run(...args)
+      expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
+    }
   })
 
   it('ends with 4 when the hardware cannot be what the scenario wants', async () => {

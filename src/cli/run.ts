@@ -1,5 +1,5 @@
 /** `iomm run`: runs a scenario, says what happened step by step, checks expectations, and shows the machine at its end. */
-import { readFile, stat } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { basename, relative } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { parseNumber } from '../base/hex.ts'
@@ -19,7 +19,7 @@ import {
 import { MOST_BYTES } from '../machine/language/load.ts'
 import { renderPicture } from '../render/picture.ts'
 import { architectureOf } from './architectures.ts'
-import { CliError, colourFor, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, EXIT_UNSUPPORTED, print, toJson } from './common.ts'
+import { CliError, colourFor, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, EXIT_UNSUPPORTED, harmless, print, toJson } from './common.ts'
 import { COLOURS, type Painter, PLAIN, wrapped } from './paint.ts'
 import { type Column, differencesOf, sideBySideText } from './side-by-side.ts'
 
@@ -81,15 +81,31 @@ export async function readScenario(file: string): Promise<Scenario> {
   return scenarioOf(await readText(file), file)
 }
 
+const WHY_UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EISDIR: 'is a folder; a scenario is a YAML file (`iomm show` and `iomm walk` read captures)',
+  EACCES: 'may not be read',
+}
+
+/** Reads no further than a scenario can be long: the file may be a device or a pipe without an end. */
 async function readText(file: string): Promise<string> {
+  const bytes = Buffer.alloc(MOST_BYTES + 1)
+  let length = 0
+  let handle: FileHandle | null = null
   try {
-    const { size } = await stat(file)
-    if (size > MOST_BYTES) throw new CliError(EXIT_INPUT, `${file}: ${size} bytes; a scenario has ${MOST_BYTES} at most.`)
-    return await readFile(file, 'utf8')
+    handle = await open(file)
+    while (length < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length)
+      if (bytesRead === 0) return bytes.toString('utf8', 0, length)
+      length += bytesRead
+    }
   } catch (error) {
-    if (error instanceof CliError) throw error
-    throw new CliError(EXIT_INPUT, `${file}: cannot be read (${(error as { code?: string }).code ?? String(error)}).`)
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new CliError(EXIT_INPUT, `${file}: ${WHY_UNREADABLE[code ?? ''] ?? `cannot be read (${code ?? message})`}.`)
+  } finally {
+    await handle?.close()
   }
+  throw new CliError(EXIT_INPUT, `${file}: longer than ${MOST_BYTES} bytes; a scenario has ${MOST_BYTES} at most.`)
 }
 
 /** @param kind read it as if it said this kind of IOMMU. */
@@ -145,10 +161,15 @@ async function runOn(file: string, kinds: readonly string[], options: Options): 
     print(toJson({ file, architectures: json, differences: differencesOf(columns) }))
   } else if (options.quiet) {
     for (const { kind, report, problem } of columns) {
-      for (const step of report?.steps ?? []) printFailures(step, `${kind}: ${file}`, paint)
+      for (const step of report?.steps ?? []) printFailures(harmlessStep(step), `${kind}: ${file}`, paint)
       print(`${kind}: ${report === null ? paint.bad(problem!) : lastLine(report, paint)}`)
     }
-  } else print(sideBySideText(columns, file, paint, process.stdout.columns))
+  } else {
+    const shown = columns.map((column) =>
+      column.report === null ? column : { ...column, report: { ...column.report, steps: column.report.steps.map(harmlessStep) } },
+    )
+    print(sideBySideText(shown, file, paint, process.stdout.columns))
+  }
   const failed = columns.reduce((sum, { report }) => sum + (report?.failed ?? 0), 0)
   const skipped = columns.reduce((sum, { report }) => sum + (report?.skipped ?? 1), 0)
   return exitCode({ failed, skipped })
@@ -166,12 +187,12 @@ async function runFile(file: string, options: Options): Promise<number> {
   const paint = colourFor(process.stdout) ? COLOURS : PLAIN
   if (options.quiet) {
     const report = completeRun(scenario, seed)
-    for (const step of report.steps) printFailures(step, file, paint)
+    for (const step of report.steps) printFailures(harmlessStep(step), file, paint)
     print(lastLine(report, paint))
     return exitCode(report)
   }
   print(headText(scenario, paint))
-  const report = completeRun(scenario, { ...seed, onStep: (step) => print(stepText(step, paint)) })
+  const report = completeRun(scenario, { ...seed, onStep: (step) => print(stepText(harmlessStep(step), paint)) })
   const width = process.stdout.columns
   print('')
   print(
@@ -186,13 +207,25 @@ async function runFile(file: string, options: Options): Promise<number> {
 }
 
 function headText(scenario: Scenario, paint: Painter): string {
-  const lines = [paint.bold(scenario.title ?? scenario.file)]
-  const about = (scenario.about ?? '').trim()
+  const lines = [paint.bold(harmless(scenario.title ?? scenario.file))]
+  const about = harmless(scenario.about ?? '').trim()
   if (about !== '')
     lines.push(
       ...about.split('\n\n').flatMap((part) => wrapped(part.replaceAll('\n', ' '), 2).map((line) => line.replace(/^ {4}/, '  '))),
     )
   return lines.join('\n')
+}
+
+/** A step whose words steer no terminal: some of them are the scenario's. */
+function harmlessStep(step: StepReport): StepReport {
+  return {
+    ...step,
+    title: harmless(step.title),
+    why: step.why === null ? null : harmless(step.why),
+    text: harmless(step.text),
+    verdicts: step.verdicts.map((verdict) => ({ ...verdict, text: harmless(verdict.text) })),
+    inner: step.inner.map(harmlessStep),
+  }
 }
 
 const WHO: Record<Line['who'], string> = { os: 'os', driver: 'driver', device: 'device', cpu: 'cpu', watch: '!' }
