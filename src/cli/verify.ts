@@ -20,13 +20,16 @@ interface FileResult {
 
 export function verifyCommand(): Command {
   return new Command('verify')
-    .summary('check what captures of real machines expect')
+    .summary('check what captures of real machines and vectors of reference models expect')
     .description(
       'Checks every expectation of each FILE or FOLDER: translations that the machine made, DMA that devices did, mappings that the ' +
         'kernel vouches for (first and last byte, permissions), accesses that had to fault, and what an independent program found in ' +
-        'the tables. The first failures are explained with the walk.',
+        'the tables; or every case of a file of vectors. The first failures are explained with the walk.',
     )
-    .argument('<inputs...>', 'captures: folders with side.json.gz and tables.elf.gz')
+    .argument(
+      '<inputs...>',
+      'captures (folders with side.json.gz and tables.elf.gz), or vectors of the RISC-V reference model (.jsonl, .jsonl.gz)',
+    )
     .option('--first', 'stop at the first failure')
     .option('--json', 'results as JSON')
     .addHelpText(
@@ -49,7 +52,7 @@ async function verify(inputs: readonly string[], options: Options): Promise<numb
   const show = progress()
   for (const path of inputs) {
     const verification = await withInputErrors(() => open(path))
-    const file = runFile(verification, options.first ?? false, show)
+    const file = await withInputErrors(async () => runFile(verification, options.first ?? false, show))
     files.push(file)
     show(null)
     if (!options.json) print(fileText(file))

@@ -137,6 +137,13 @@ export function runCase(vector: VectorCase, memory: VectorMemory, caches: RiscvC
   }
 }
 
+/** The model as it is before an operation of a case. */
+export function machineBefore(vector: VectorCase, memory: VectorMemory, caches: RiscvCaches, at: number): RiscvIommu {
+  const run = new CaseRun(vector, memory, caches)
+  for (let before = -1; before < at; before++) run.operation(before)
+  return run.iommu
+}
+
 class CaseRun {
   readonly mismatches: Mismatch[] = []
   requests = 0

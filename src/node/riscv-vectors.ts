@@ -1,4 +1,5 @@
 /** Files of RISC-V IOMMU vectors: JSON lines, one case each, packed with gzip or not. */
+import { stat } from 'node:fs/promises'
 import type { RiscvCaches } from '../model/riscv/options.ts'
 import { InputError } from './errors.ts'
 import { readUnpacked } from './gzip.ts'
@@ -21,7 +22,20 @@ export interface VectorResults {
   readonly failures: readonly CaseResult[]
 }
 
-const FIELDS = ['id', 'grp', 'cap', 'impl', 'mem', 'flt', 'regs', 'rg0', 'ops'] as const
+const LISTS = ['mem', 'flt', 'regs', 'rg0', 'ops'] as const
+const FIELDS = ['id', 'grp', 'cap', 'impl', ...LISTS] as const
+
+/** Whether this looks like a file of vectors: a file whose first line is a case. */
+export async function isVectorFile(path: string): Promise<boolean> {
+  if (!(await stat(path)).isFile()) return false
+  try {
+    for await (const _ of readVectors(path)) return true
+    return false
+  } catch (error) {
+    if (error instanceof InputError) return false
+    throw error
+  }
+}
 
 /** The cases of a file. @throws InputError when it cannot be read, or a line is not a case. */
 export async function* readVectors(path: string): AsyncGenerator<VectorCase> {
@@ -46,7 +60,11 @@ function parseCase(path: string, line: number, text: string): VectorCase {
   if (value === null || typeof value !== 'object') throw new InputError(path, `line ${line}`, 'is not a case: expected an object')
   for (const field of FIELDS)
     if (!(field in value)) throw new InputError(path, `line ${line}`, `is not a case of RISC-V vectors: it has no '${field}'`)
-  return value as VectorCase
+  const vector = value as VectorCase
+  for (const field of LISTS)
+    if (!Array.isArray(vector[field]))
+      throw new InputError(path, `line ${line}`, `is not a case of RISC-V vectors: '${field}' is not a list`)
+  return vector
 }
 
 /**

@@ -1,5 +1,6 @@
-/** Kinds of input that `iomm verify` runs. A further one (vectors of a reference model) is one more line. */
+/** Kinds of input that `iomm verify` runs. A further one is one more line. */
 import { CAPTURES } from './capture.ts'
 import type { Verifier } from './contract.ts'
+import { VECTORS } from './vectors.ts'
 
-export const VERIFIERS: readonly Verifier[] = [CAPTURES]
+export const VERIFIERS: readonly Verifier[] = [CAPTURES, VECTORS]
