@@ -152,3 +152,34 @@ describe('fault records', () => {
     for (const fault of faults) expect(recorded).toContain(fault.ok ? '' : fault.record!.join())
   })
 })
+
+describe('iomm verify, several inputs', () => {
+  it('goes on after an input that cannot be read, still ends with the count, and exits with the worst code', async () => {
+    const { stdout, stderr, exitCode } = await verify(join(folder, 'nothing'), fixture)
+    expect(exitCode).toBe(EXIT_INPUT)
+    expect(stderr).toContain('no such file or folder')
+    expect(lastLine(stdout)).toMatch(/^[1-9]\d* passed, 0 failed$/)
+  })
+
+  it('lets no text of a capture steer the terminal', async () => {
+    const path = changed((side) => {
+      const [item] = side.faults_provoked
+      Object.assign(item!, { what: '\u001b[31mW', iova: '0xfffff000', walk: null })
+    })
+    const { stdout, exitCode } = await verify(path)
+    expect(exitCode).toBe(EXIT_FINDINGS)
+    expect(stdout).not.toContain('\u001b')
+    expect(stdout).toContain('?[31mW')
+  })
+
+  it('does not call it fine when nothing was checked', async () => {
+    const path = changed((side) => {
+      for (const list of ['expected', 'guest_dma', 'kernel_mappings', 'faults_provoked'] as const) side[list].length = 0
+      side.tables = {}
+      side.ste_without_tables = {}
+    })
+    const { stdout, stderr, exitCode } = await verify(path)
+    expect([exitCode, lastLine(stdout)]).toEqual([EXIT_INPUT, '0 passed, 0 failed'])
+    expect(stderr).toContain('nothing was checked')
+  })
+})

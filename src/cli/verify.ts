@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { Command } from 'commander'
 import { type ListResult, runList, type Verification } from './checks/contract.ts'
 import { VERIFIERS } from './checks/registry.ts'
-import { CliError, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, note, print, toJson } from './common.ts'
+import { CliError, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, harmless, note, print, toJson } from './common.ts'
 import { withInputErrors } from './input.ts'
 import { progress } from './progress.ts'
 
@@ -50,12 +50,22 @@ The last line is 'N passed, M failed'. Exit code: 0 all passed, 1 some failed, 2
 async function verify(inputs: readonly string[], options: Options): Promise<number> {
   const files: FileResult[] = []
   const show = progress()
+  let unread = 0
   for (const path of inputs) {
-    const verification = await withInputErrors(() => open(path))
-    const file = await withInputErrors(async () => runFile(verification, options.first ?? false, show))
+    let file: FileResult
+    try {
+      file = await withInputErrors(async () => runFile(await open(path), options.first ?? false, show))
+    } catch (error) {
+      // The others are checked all the same; the exit code is the worst.
+      if (!(error instanceof CliError)) throw error
+      show(null)
+      note(`iomm: ${error.message}`)
+      unread = Math.max(unread, error.exitCode)
+      continue
+    }
     files.push(file)
     show(null)
-    if (!options.json) print(fileText(file))
+    if (!options.json) print(harmless(fileText(file)))
     if (options.first && file.lists.some(({ failed }) => failed > 0)) break
   }
   const all = files.flatMap(({ lists }) => lists)
@@ -63,8 +73,10 @@ async function verify(inputs: readonly string[], options: Options): Promise<numb
   const failed = all.reduce((sum, list) => sum + list.failed, 0)
   if (options.json) print(toJson({ passed, failed, files: files.map(fileJson) }))
   else print(`${passed} passed, ${failed} failed`)
-  if (passed + failed === 0) note('iomm: nothing was checked: the inputs hold no expectations')
-  return failed === 0 ? EXIT_OK : EXIT_FINDINGS
+  if (unread > 0) return unread
+  if (passed + failed > 0) return failed === 0 ? EXIT_OK : EXIT_FINDINGS
+  note('iomm: nothing was checked: the inputs hold no expectations')
+  return EXIT_INPUT
 }
 
 async function open(path: string): Promise<Verification> {
