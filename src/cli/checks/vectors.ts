@@ -121,7 +121,7 @@ function explanation(vector: VectorCase, mismatches: readonly Mismatch[], at: nu
   if (op?.op === 'tr') {
     const transaction = transactionOf(op)
     const { outcome, steps } = machineBefore(vector, memory, CACHES, at).explain(transaction)
-    const deviceName = `device 0x${transaction.device.toString(16)}`
+    const deviceName = `0x${transaction.device.toString(16)}`
     lines.push('', explainedText({ transaction, deviceName, outcome, steps }, architectureOf('riscv', vector.id), PLAIN))
   }
   return lines.join('\n')

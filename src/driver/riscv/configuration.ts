@@ -96,7 +96,8 @@ function deviceEntry(
     if (guest === null) return secondStageDc(features, space, mode, stage2.tag, device)
     return nestedDc(features, guest, space, mode, stage2.tag, device) ?? blocked
   }
-  if (table === null) {
+  // A device without PASIDs has no use for the directory of a domain that translates nothing without one.
+  if (table === null || (own === null && state.device.capabilities.pasidBits === 0)) {
     if (own !== null) return firstStageDc(features, own.pgtable!.space, modes.stage1!, own.tag, device)
     return kind === 'identity' ? identityDc(features, device) : blocked
   }

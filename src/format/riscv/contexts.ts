@@ -55,7 +55,12 @@ export const DC_BASE = layout('DC', 256, {
   'ta.RCID': uint(179, 168, 'resource control ID'),
   'ta.MCID': uint(191, 180, 'monitoring counter ID'),
   'fsc.PPN': addr(235, 192, 'root of the first stage, or of the process directory', 12),
-  'fsc.MODE': oneOf(255, 252, STAGE1_MODES, 'first stage (8 is Sv32 where tc.SXL = 1); with tc.PDTV 1: PD8, 2: PD17, 3: PD20'),
+  'fsc.MODE': oneOf(
+    255,
+    252,
+    { ...STAGE1_MODES, 1: 'PD8', 2: 'PD17', 3: 'PD20' },
+    'first stage (8 is Sv32 where tc.SXL = 1); with tc.PDTV the process directory: PD8, PD17, PD20',
+  ),
 })
 
 /** Extended-format device context: 64 bytes, where capabilities.MSI_FLAT is 1. */
