@@ -15,6 +15,7 @@ import { RiscvIommu } from '../model/riscv/iommu.ts'
 import { DEFAULT_OPTIONS } from '../model/riscv/options.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
 import { commandText, type FieldWords } from './command-text.ts'
+import { hardware } from './hardware.ts'
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { FaultKind } from './language/words.ts'
@@ -186,17 +187,7 @@ function build(wanted: Wanted): Hardware {
     },
   })
   const driver = new RiscvDriver(model, wanted.memory, driverOptions(options, wanted))
-  const { watch } = wanted
-  if (watch !== null) driver.commands.onCommand = (words, lost) => watch(seen(words), lost)
-  return {
-    model,
-    driver,
-    forget(cache, lost) {
-      if (lost) driver.commands.forget.add(cache)
-      else driver.commands.forget.delete(cache)
-    },
-    startGuest: (guest) => startGuest(driver, guest),
-  }
+  return hardware(model, driver, wanted.watch, seen, startGuest)
 }
 
 export const riscv: Architecture = {

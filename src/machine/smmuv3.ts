@@ -14,6 +14,7 @@ import type { IdrOptions } from '../model/smmuv3/idr.ts'
 import { SmmuV3 } from '../model/smmuv3/smmu.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
 import { commandText, type FieldWords } from './command-text.ts'
+import { hardware } from './hardware.ts'
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { FaultKind } from './language/words.ts'
@@ -157,17 +158,7 @@ function build(wanted: Wanted): Hardware {
     deferred: true,
   })
   const driver = new SmmuV3Driver(model, wanted.memory, driverOptions(options, streamBits))
-  const { watch } = wanted
-  if (watch !== null) driver.commands.onCommand = (words, lost) => watch(seen(words), lost)
-  return {
-    model,
-    driver,
-    forget(cache, lost) {
-      if (lost) driver.commands.forget.add(cache)
-      else driver.commands.forget.delete(cache)
-    },
-    startGuest: (guest) => startGuest(driver, guest),
-  }
+  return hardware(model, driver, wanted.watch, seen, startGuest)
 }
 
 export const smmuv3: Architecture = {
