@@ -1,6 +1,5 @@
 /** Small SMMUv3 machines for the tests of `inspect/` and the commands: tables written as a driver would, by the layouts alone. */
 import { encode, type Fields, type Layout, type Values } from '../base/layout.ts'
-import { lo32 } from '../base/u64.ts'
 import type { PtSpace } from '../format/pt/format.ts'
 import { PageTable } from '../format/pt/mapper.ts'
 import { CD } from '../format/smmuv3/cd.ts'
@@ -9,12 +8,10 @@ import { featuresFromIdr, GENEROUS_IDR } from '../format/smmuv3/features.ts'
 import { L1CD, L1STD } from '../format/smmuv3/l1.ts'
 import { CR0, registerNamed, STRTAB_BASE, STRTAB_BASE_CFG } from '../format/smmuv3/registers.ts'
 import { STE } from '../format/smmuv3/ste.ts'
-import { PhysicalMemory } from '../memory/physical.ts'
-import type { Names } from './graph.ts'
-import type { MachineSource } from './source.ts'
-import type { Budget } from './space.ts'
+import { RAM, TestSource } from './source.suite.ts'
 
-export const RAM = 0x4000_0000
+export { RAM }
+
 export const FEATURES = featuresFromIdr((name) => GENEROUS_IDR[name as 'IDR0'] ?? 0)
 
 type ValuesOf<L> = L extends Layout<infer F extends Fields> ? Partial<Values<F>> : never
@@ -24,40 +21,13 @@ export const PLAIN_CD: ValuesOf<typeof CD> = { V: 1, AA64: 1, T0SZ: 16, TG0: 0, 
 /** A stage 2 of 40 bits with 4 KiB pages, from level 1 with two concatenated tables. */
 export const PLAIN_S2: ValuesOf<typeof STE> = { S2AA64: 1, S2T0SZ: 24, S2SL0: 1, S2TG: 0, S2PS: 5, S2R: 1 }
 
-export class TestMachine {
-  readonly memory: PhysicalMemory
-  readonly registers = new Map<number, bigint>()
+export class TestMachine extends TestSource {
   #strtab = { address: 0, twoLevel: false, split: 0 }
 
   constructor(bytes = 0x400_0000) {
-    this.memory = new PhysicalMemory([{ start: RAM, end: RAM + bytes }])
+    super(registerNamed, bytes)
     for (const [name, value] of Object.entries(GENEROUS_IDR)) this.set(name, BigInt(value))
     this.set('CR0', BigInt(encode(CR0, { SMMUEN: 1, EVENTQEN: 1, CMDQEN: 1 })[0]!))
-  }
-
-  set(register: string, value: bigint): void {
-    const { offset, bytes } = registerNamed(register)
-    this.registers.set(offset, value & 0xffffffffn)
-    if (bytes === 8) this.registers.set(offset + 4, value >> 32n)
-  }
-
-  source(names?: Names, budget?: Budget): MachineSource {
-    return {
-      title: 'test',
-      memory: this.memory,
-      register: (offset, bytes) => {
-        const low = this.registers.get(offset)
-        return low === undefined || bytes === 4 ? (low ?? null) : low | ((this.registers.get(offset + 4) ?? 0n) << 32n)
-      },
-      ...(names === undefined ? {} : { names }),
-      ...(budget === undefined ? {} : { budget }),
-    }
-  }
-
-  write(pa: number, words: Uint32Array): void {
-    words.forEach((word, index) => {
-      this.memory.write32(pa + index * 4, word)
-    })
   }
 
   streamTable(log2size: number, twoLevel = false, split = 8): void {
@@ -128,12 +98,4 @@ export class TestMachine {
     const space: PtSpace = stage2Space(encode(STE, { V: 1, Config: 0b110, ...ste }), 0, FEATURES)!
     return { ste, root, space, table: new PageTable(this.memory, this.memory, space) }
   }
-
-  /** Fills a page with 64-bit words. */
-  fill(pa: number, value: bigint): void {
-    for (let at = pa; at < pa + 4096; at += 8) this.memory.write64(at, value)
-  }
 }
-
-/** Low word of a 64-bit value, for tests that write entries by hand. */
-export const low = lo32

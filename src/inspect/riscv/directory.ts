@@ -31,6 +31,8 @@ interface Directory {
   /** `device directory`, `process directory of domain A`; `device_id`. */
   readonly name: string
   readonly idName: string
+  /** An id as this project writes it. */
+  readonly show: (id: number) => string
   readonly levels: number
   /** Bits of an id that index a leaf table, and of the whole id. */
   readonly leafBits: number
@@ -57,7 +59,7 @@ function eachContext(
   findings: Findings | null,
   visit: (id: number, address: number, words: Int32Array, rule: string | null) => boolean,
 ): { complete: boolean; lookups: number; next: number } {
-  const { levels, leafBits, idBits, idName } = directory
+  const { levels, leafBits, idBits, idName, show } = directory
   const missing = new Missing(directory.name, findings)
   const end = 2 ** idBits
   let lookups = 0
@@ -80,7 +82,7 @@ function eachContext(
     const step = unreadable ? (depth === 0 ? 2 ** leafBits : covers * 512) : covers
     id += step - (id % step)
     if (status === directory.absent) continue
-    const ids = `${idName}s ${hex(from)}–${hex(Math.min(id, end) - 1)}`
+    const ids = `${idName}s ${show(from)}–${show(Math.min(id, end) - 1)}`
     const why = `${CAUSES[status] ?? 'the second stage refuses its address'} (cause ${status})`
     if (unreadable) missing.add(ids, address, why)
     else findings?.add('error', `${directory.name}, entry at ${hex(address)}`, `${ids}: ${why}`, 'directory entry')
@@ -102,6 +104,7 @@ export function eachDeviceContext(
   const directory: Directory = {
     name: 'device directory',
     idName: 'device_id',
+    show: hex,
     levels,
     leafBits: leafIndexBits(features),
     idBits: deviceBits(features, levels),
@@ -133,6 +136,7 @@ export function eachProcessContext(
   const directory: Directory = {
     name,
     idName: 'process_id',
+    show: String,
     levels: pdtLevels(mode),
     leafBits: 8,
     idBits: pdtBits(mode),

@@ -74,7 +74,7 @@ function faultView(words: Int32Array, at: number, address: number, pending: bool
     device,
     pasid,
     pending,
-    text: `${parts.join(' ')}: ${name} (cause ${record.CAUSE})${guest}`,
+    text: `${parts.join(' ')}, cause ${record.CAUSE}${guest}`,
   }
 }
 
