@@ -1,10 +1,19 @@
 /** Helpers of tests: scenarios as text, run to their end. */
 import { expect } from 'vitest'
-import { loadScenario, problemText, type Report, type RunOptions, runScenario, type Scenario, type StepReport } from './index.ts'
+import {
+  loadScenario,
+  loadScenarioOn,
+  problemText,
+  type Report,
+  type RunOptions,
+  runScenario,
+  type Scenario,
+  type StepReport,
+} from './index.ts'
 
-/** A scenario that must be right. */
-export function scenarioOf(text: string, file = 'test.yaml'): Scenario {
-  const loaded = loadScenario(text, file)
+/** A scenario that must be right. @param kind read it as if its `iommu:` said this. */
+export function scenarioOf(text: string, file = 'test.yaml', kind?: string): Scenario {
+  const loaded = kind === undefined ? loadScenario(text, file) : loadScenarioOn(kind, text, file)
   if (!loaded.ok) throw new Error(loaded.problems.map(problemText).join('\n'))
   return loaded.scenario
 }
