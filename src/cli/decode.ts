@@ -39,7 +39,7 @@ export function decodeCommand(): Command {
         'bits that are set, and combinations that the hardware refuses, with the section of the manual. CMD and EVENT stand for any ' +
         'command and any event record. Without words, shows the layout of the structure.',
     )
-    .argument('[structure]', 'STE, CD, CMD, EVENT, IDR0 …: see --list')
+    .argument('[structure]', 'STE, CD, CMD, EVENT, IDR0, DC, PC, COMMAND …: see --list')
     .argument('[words...]', '64-bit words in hex, lowest first, joined or separated by spaces, commas or colons')
     .option('--u32', 'the words have 32 bits each')
     .option('--list', 'the structures that can be decoded')
@@ -63,6 +63,7 @@ Examples:
   iomm decode CMD --u32 46,0,0,0
   iomm decode IDR0 0x0d44101b
   iomm decode CD
+  iomm decode DC 1,0,0x1000,0xa0000000000a0302
 
 Exit code: 0 fine, 1 something is illegal or reserved bits are set, 2 usage.`,
     )

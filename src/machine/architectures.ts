@@ -9,6 +9,9 @@ import { smmuv3 } from './smmuv3.ts'
 
 const ALL: readonly Architecture[] = [smmuv3, riscv]
 
+/** What a machine has of which nothing is said. */
+export const STANDARD: string = smmuv3.kind
+
 /** The architecture of this name. @throws RangeError that names those that there are. */
 export function architecture(kind: string): Architecture {
   const found = ALL.find((one) => one.kind === kind)
@@ -19,6 +22,7 @@ export function architecture(kind: string): Architecture {
 
 /** What the scenario language says of them. */
 export const ARCHITECTURES: Architectures = {
+  standard: STANDARD,
   options: new Map(ALL.map(({ kind, keys, doc }) => [kind, { keys, doc }])),
   vocabulary: {
     results: RESULTS,

@@ -1,6 +1,8 @@
 /** From a scenario to its machine, before the first step. */
+
 import type { DeviceCapabilities } from '../core/driver.ts'
 import { mapArea } from './actions.ts'
+import { STANDARD } from './architectures.ts'
 import type { Place } from './language/problem.ts'
 import type { DeviceChoice, Scenario } from './language/scenario.ts'
 import { Machine, type MachineEvent } from './machine.ts'
@@ -83,7 +85,7 @@ function newMachine(scenario: Scenario, log: ((event: MachineEvent) => void) | u
   const { cpu = {}, memory, iommu } = scenario
   const largestDevice = Math.max(0, ...[...(scenario.devices?.values() ?? [])].map(({ id }) => id))
   return new Machine({
-    iommu: iommu?.kind ?? 'smmuv3',
+    iommu: iommu?.kind ?? STANDARD,
     iommuOptions: iommu?.options ?? {},
     cpu,
     largestDevice,

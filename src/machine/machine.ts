@@ -18,7 +18,7 @@ import { SharedMemory } from '../mm/shared.ts'
 import { MmSystem } from '../mm/system.ts'
 import type { DeviceMessage, IommuModel } from '../model/iommu.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand } from './architecture.ts'
-import { architecture } from './architectures.ts'
+import { architecture, STANDARD } from './architectures.ts'
 import { type DeviceCounts, Requester, type StaleHit } from './device.ts'
 import { type Guest, GuestMemory } from './guest.ts'
 import type { CacheName } from './language/words.ts'
@@ -33,7 +33,7 @@ export type MachineEvent =
   | { readonly source: 'stale'; readonly hit: StaleHit }
 
 export interface MachineOptions {
-  /** Name of the architecture; by default `smmuv3`. */
+  /** Name of the architecture; by default the one that a scenario has which names none. */
   readonly iommu?: string
   /** Its options. */
   readonly iommuOptions?: Readonly<Record<string, unknown>>
@@ -115,7 +115,7 @@ export class Machine {
   constructor(options: MachineOptions = {}) {
     this.#log = options.log ?? null
     this.#checkStale = options.checkStale ?? true
-    this.architecture = architecture(options.iommu ?? 'smmuv3')
+    this.architecture = architecture(options.iommu ?? STANDARD)
     const start = options.memoryStart ?? DEFAULT_START
     this.memory = new MachineMemory([{ start, end: start + (options.memory ?? DEFAULT_MEMORY) }])
     const cpu = this.architecture.cpu(options.cpu ?? {})

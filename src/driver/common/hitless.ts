@@ -1,7 +1,7 @@
 /**
- * Updates of a live table entry (STE, CD) that never let the hardware see a mix of old and new. Arm IHI 0070, 3.21.3 "Configuration
- * structures and configuration invalidation completion": one aligned 64-bit word is read and written as a whole, an entry is not; and
- * fields that a configuration IGNOREs may hold anything.
+ * Updates of a live table entry (STE, CD; DC, PC) that never let the hardware see a mix of old and new. Arm IHI 0070, 3.21.3
+ * "Configuration structures and configuration invalidation completion"; RISC-V IOMMU 1.0, "Guidelines for invalidations": one aligned
+ * 64-bit word is read and written as a whole, an entry is not; and fields that a configuration ignores may hold anything.
  *
  * So: give the bits that the present entry ignores their new values, switch with one 64-bit word, then clear what the new entry ignores.
  * Where the used bits of more than one word differ there is no such word, and the entry is made invalid first.

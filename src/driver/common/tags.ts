@@ -1,6 +1,6 @@
 /**
- * ASIDs and VMIDs: the tags of cached translations. A shared ASID is the CPU's and cannot be chosen; private ones make room for it
- * (SYSTEM.md section 6). Arm IHI 0070, 3.17 "TLB tagging, VMIDs, ASIDs".
+ * The tags of cached translations: ASIDs and VMIDs, PSCIDs and GSCIDs. Where a process's tag is the CPU's and cannot be chosen (Arm), our
+ * own make room for it (SYSTEM.md section 6). Arm IHI 0070, 3.17 "TLB tagging, VMIDs, ASIDs"; RISC-V IOMMU 1.0, "Process-context fields".
  */
 import { IommError } from '../../core/error.ts'
 

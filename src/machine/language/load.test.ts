@@ -9,6 +9,7 @@ import { FAULT_KINDS, RESULTS } from './words.ts'
 
 /** Two made-up architectures: the language knows none by itself. */
 const known: Architectures = {
+  standard: 'one',
   options: new Map([
     ['one', { keys: { pasidBits: optional(integer(0, 20), 'width') }, doc: 'the first' }],
     ['two', { keys: {}, doc: 'the second' }],

@@ -125,6 +125,8 @@ const domain: Shape<DomainChoice> = (() => {
 
 /** What the language must know of the architectures. */
 export interface Architectures {
+  /** The kind of a scenario that says nothing of its IOMMU. */
+  readonly standard: string
   /** `iommu:` in full, by kind. */
   readonly options: ReadonlyMap<string, { readonly keys: Keys; readonly doc: string }>
   readonly vocabulary: Vocabulary
@@ -157,7 +159,7 @@ function optionsFor(keys: Keys, given: unknown, reader: Reader): Pick<IommuChoic
   return { options, dropped }
 }
 
-/** `iommu: smmuv3`, or a mapping with `kind` and the options of that kind. */
+/** One word, or a mapping with `kind` and the options of that kind. */
 function iommu(known: Architectures): Shape<IommuChoice> {
   const kinds = [...known.options.keys()]
   const word = oneOf(kinds)
@@ -210,7 +212,7 @@ function scenarioKeys(known: Architectures) {
   return {
     title: optional(text, 'What the scenario shows, in a line.'),
     about: optional(text, 'What it shows, at length.'),
-    iommu: optional(iommu(known), 'The IOMMU; by default smmuv3.'),
+    iommu: optional(iommu(known), `The IOMMU; by default ${known.standard}.`),
     cpu: optional(object('cpu', cpuKeys), 'The CPUs, as far as address spaces go.'),
     memory: optional(byKind<MemoryChoice, MemoryChoice>({ scalar: size, map: memory }), 'RAM; by default 256M.'),
     pasids: optional(
