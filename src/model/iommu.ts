@@ -1,6 +1,6 @@
 /** What every hardware model offers: registers for software, translation and messages for devices. */
 import type { TranslationStep } from '../base/explain.ts'
-import type { DeviceId, Outcome, Pasid, Transaction } from '../base/types.ts'
+import type { DeviceId, Fault, Outcome, Pasid, Transaction } from '../base/types.ts'
 
 /** A PCIe page request (PRI) as a device sends it. */
 export interface PageRequestMessage {
@@ -43,6 +43,29 @@ export type DeviceMessage =
       readonly action: 'retry' | 'abort' | 'terminate'
     }
 
+/** A message signalled interrupt: a device's 4-byte write into the interrupt range (x86: 0xFEE00000 to 0xFEEFFFFF). */
+export interface InterruptMessage {
+  readonly device: DeviceId
+  readonly address: bigint
+  readonly data: number
+}
+
+/** What the interrupt unit gets of it. */
+export interface Interrupt {
+  readonly ok: true
+  /** Whether a table entry decided; false: the message goes on as it was. */
+  readonly remapped: boolean
+  readonly vector: number
+  /** APIC id, as wide as the mode has it. */
+  readonly destination: number
+  readonly logical: boolean
+  /** Delivery mode, as the APIC numbers it: 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 7 ExtINT. */
+  readonly deliveryMode: number
+  readonly level: boolean
+  /** Address of the descriptor that the interrupt was posted to; null: it was not. */
+  readonly posted: bigint | null
+}
+
 export interface IommuModel {
   readonly name: string
   /** Register read by software. `bytes` is 4 or 8. Unknown offsets read as zero. */
@@ -55,6 +78,8 @@ export interface IommuModel {
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] }
   /** A device's page request. */
   pageRequest(message: PageRequestMessage): void
+  /** A device's interrupt, where the IOMMU remaps interrupts. A refused one is recorded as any fault is. */
+  interrupt?(message: InterruptMessage): Interrupt | Fault
   /** A device has done an invalidation request. */
   invalidationComplete(tag: number): void
   /** Where messages to devices go. */
