@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
+import { findCommand } from './find.ts'
 import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
 import { verifyCommand } from './verify.ts'
@@ -19,7 +20,7 @@ const program = new Command('iomm')
 Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
   )
 
-for (const command of [runCommand(), showCommand(), walkCommand(), decodeCommand(), verifyCommand()]) {
+for (const command of [runCommand(), showCommand(), walkCommand(), findCommand(), decodeCommand(), verifyCommand()]) {
   // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.
   program.addCommand(command.copyInheritedSettings(program))
 }

@@ -3,6 +3,7 @@
  * `render/` draws it and knows nothing else.
  */
 import type { DescribedField } from '../base/layout.ts'
+import type { PtSpace } from '../format/pt/format.ts'
 
 /** A table entry as read. */
 export interface EntryView {
@@ -50,6 +51,8 @@ export interface SpaceNode {
   readonly complete: boolean
   /** Id of the stage 2 that this stage 1 runs over. */
   readonly over: string | null
+  /** The tables themselves, for those who read on (`find.ts`). */
+  readonly tables?: PtSpace
 }
 
 /** One entry of a PASID table that is in use. */
@@ -74,6 +77,8 @@ export interface PasidTableNode {
   readonly capacity: number
   /** What transactions without PASID do, in words: `entry 0`, `bypass`, `abort`. */
   readonly withoutPasid: string
+  /** Id of the stage 2 that all of it runs over: where `bypass` leads. */
+  readonly over?: string | null
   readonly entries: readonly PasidNode[]
   /** Domain's name where it is known: `domain A`. */
   readonly label: string | null

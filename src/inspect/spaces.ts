@@ -103,6 +103,7 @@ export class Spaces {
       mappedBytes: reading.mappedBytes,
       complete: reading.complete,
       over,
+      tables: space,
     }
   }
 

@@ -76,6 +76,7 @@ export class ProcessDirectories {
       layout: `${MODES[mode]}, ${pdtLevels(mode) === 1 ? '1 level' : `${pdtLevels(mode)} levels`}`,
       capacity: 2 ** pdtBits(mode),
       withoutPasid,
+      over: under?.id ?? null,
       entries: this.#entries(dc, owner, under),
       label: owner.domain,
     }))

@@ -56,6 +56,7 @@ export class ContextTables {
       layout: split === 0 ? 'linear' : `2 levels, ${split === 6 ? 4 : 64} KiB leaves`,
       capacity: 2 ** log2,
       withoutPasid,
+      over: under?.id ?? null,
       entries: this.#entries(ste, log2, split, owner, under),
       label: owner.domain,
     }))
