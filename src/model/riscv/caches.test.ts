@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { UR, UW } from '../../base/types.ts'
-import { ContextCache } from './directory-cache.ts'
+import { EntryCache } from '../common/entry-cache.ts'
 import { IS_GLOBAL, STAGE1_SIZE_SHIFT, STAGE2_SIZE_SHIFT, TranslationCache, tagHigh, tagSpace } from './iotlb.ts'
 import { Machine, MODE } from './setup.suite.ts'
 
@@ -10,7 +10,7 @@ describe('directory cache', () => {
     const step = fc.tuple(fc.constantFrom('insert', 'insert', 'invalidate', 'device', 'clear'), fc.nat(5), fc.nat(3))
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const cache = new ContextCache(size, 2, new Int32Array(1))
+        const cache = new EntryCache(size, 2, new Int32Array(1))
         const model = new Map<string, number>()
         steps.forEach(([kind, device, process], number) => {
           if (kind === 'clear') {

@@ -30,7 +30,7 @@ import {
   REG,
   SOURCE_COMMAND,
 } from '../../format/riscv/registers.ts'
-import type { ContextCache } from './directory-cache.ts'
+import type { EntryCache } from '../common/entry-cache.ts'
 import type { Interrupts } from './interrupts.ts'
 import { Invalidations } from './invalidations.ts'
 import type { InvalidationRange, TranslationCache } from './iotlb.ts'
@@ -57,8 +57,8 @@ export interface CommandParts {
   readonly registers: Registers
   readonly memory: WordMemory
   readonly interrupts: Interrupts
-  readonly devices: ContextCache
-  readonly processes: ContextCache
+  readonly devices: EntryCache
+  readonly processes: EntryCache
   readonly translations: TranslationCache
 }
 

@@ -12,10 +12,10 @@ import { type Outcome, PASID_LIMIT, type Transaction } from '../../base/types.ts
 import { hi32, lo32 } from '../../base/u64.ts'
 import { DC_WORDS, PC_WORDS } from '../../format/riscv/contexts.ts'
 import { CAUSE_MSI_WRITE, TTYP_NONE } from '../../format/riscv/records.ts'
+import { EntryCache } from '../common/entry-cache.ts'
 import type { DeviceMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandQueue } from './commands.ts'
 import { debugTranslation } from './debug.ts'
-import { ContextCache } from './directory-cache.ts'
 import { explain } from './explain.ts'
 import { Interrupts } from './interrupts.ts'
 import { TranslationCache } from './iotlb.ts'
@@ -61,8 +61,8 @@ export class RiscvIommu implements IommuModel {
     const interrupts = new Interrupts(registers, memory)
     const faults = new FaultQueue(registers, memory, interrupts)
     const monitor = new Monitor(registers, interrupts)
-    const devices = new ContextCache(caches.devices, DC_WORDS, registers.epoch)
-    const processes = new ContextCache(caches.processes, PC_WORDS, registers.epoch)
+    const devices = new EntryCache(caches.devices, DC_WORDS, registers.epoch)
+    const processes = new EntryCache(caches.processes, PC_WORDS, registers.epoch)
     const translations = new TranslationCache(caches.translations)
     this.#registers = registers
     this.#parts = { registers, memory, devices, processes, translations, monitor, faults }
@@ -148,8 +148,8 @@ export class RiscvIommu implements IommuModel {
   /** A translator that asks no caches: it tells what the tables say, whatever is remembered of them. */
   #uncached(): Translator {
     const { epoch } = this.#registers
-    const devices = new ContextCache(0, DC_WORDS, epoch)
-    const processes = new ContextCache(0, PC_WORDS, epoch)
+    const devices = new EntryCache(0, DC_WORDS, epoch)
+    const processes = new EntryCache(0, PC_WORDS, epoch)
     return new Translator({ ...this.#parts, devices, processes, translations: new TranslationCache(0) }, true)
   }
 

@@ -29,8 +29,8 @@ import {
 import { DirectoryWalk, deviceTooWide, findDc, findPc, GUEST_PAGE_FAULT, pdtBits } from '../../format/riscv/lookup.ts'
 import { CAUSE_ALL_DISALLOWED, CAUSE_TYPE_DISALLOWED } from '../../format/riscv/records.ts'
 import { DDTP_BARE, DDTP_OFF, REG } from '../../format/riscv/registers.ts'
+import type { EntryCache } from '../common/entry-cache.ts'
 import { responseTo } from './ats.ts'
-import type { ContextCache } from './directory-cache.ts'
 import { IS_DIRTY, type TranslationCache } from './iotlb.ts'
 import {
   EVENT_ATS_REQUEST,
@@ -59,8 +59,8 @@ import { Stages } from './stages.ts'
 export interface TranslatorParts {
   readonly registers: Registers
   readonly memory: WordMemory
-  readonly devices: ContextCache
-  readonly processes: ContextCache
+  readonly devices: EntryCache
+  readonly processes: EntryCache
   readonly translations: TranslationCache
   readonly monitor: Monitor
   readonly faults: FaultQueue

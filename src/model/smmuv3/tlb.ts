@@ -1,7 +1,17 @@
-/**
- * IOTLB: translations that stay until they are evicted or invalidated. Arm IHI 0070, 3.17 (tags), 4.4 (invalidation).
- * One typed array, four ways, a probe for each leaf size that is present. A hit reads only this array: no allocation, no BigInt.
- */
+/** IOTLB: translations that stay until they are evicted or invalidated. Arm IHI 0070, 3.17 (tags), 4.4 (invalidation). */
+import {
+  TLB_DATA,
+  TLB_INPUT_HI,
+  TLB_KIND_SHIFT,
+  TLB_OUTPUT_HI,
+  TLB_OUTPUT_LO,
+  TLB_PAGE,
+  TLB_STRIDE,
+  TLB_TAG,
+  type TlbOutput,
+  TlbStore,
+  tlbMeets,
+} from '../common/tlb.ts'
 
 /** Translation regimes (StreamWorld, 3.3.3), and stage 2 alone, whose inputs are intermediate addresses. */
 export const REGIME_EL1 = 0
@@ -9,17 +19,11 @@ export const REGIME_EL2 = 1
 export const REGIME_EL2_E2H = 2
 export const REGIME_STAGE2 = 3
 
-/** Words of an entry: input page and key, high input, tag, output page (2), leaf (see `packLeaf`). */
-const STRIDE = 8
-const WAYS = 4
-/** Bits of the key, below the page: valid 0, regime 2:1, global 3, address space set of a global entry 4, log2 of the size 10:5. */
-const VALID = 1
-const REGIME_SHIFT = 1
-const GLOBAL = 1 << 3
-const ASET_SHIFT = 4
-const SIZE_SHIFT = 5
-const PAGE = -4096
-/** Bits of word 5: rights 5:0, clean 6, global 7, log2 of the leaf 13:8, its level 16:14, its granule 18:17 (as TG of a command). */
+/** Bits of an entry's key: regime, then whether it is global, then the address space set of a global entry. */
+const REGIME_SHIFT = TLB_KIND_SHIFT
+const GLOBAL = 1 << (TLB_KIND_SHIFT + 2)
+const ASET_SHIFT = TLB_KIND_SHIFT + 3
+/** Bits of the data word: rights 5:0, clean 6, global 7, log2 of the leaf 13:8, its level 16:14, its granule 18:17 (as TG of a command). */
 const LEAF_CLEAN = 1 << 6
 const LEAF_GLOBAL = 1 << 7
 const LEAF_SHIFT = 8
@@ -67,12 +71,8 @@ export interface TlbScope {
 }
 
 /** What an entry says of an input. */
-export interface TlbResult {
-  paHi: number
-  paLo: number
+export interface TlbResult extends TlbOutput {
   rights: number
-  /** log2 of the bytes that translate alike. */
-  sizeLog2: number
 }
 
 /** One entry, for people. */
@@ -88,34 +88,25 @@ export interface TlbEntry {
 }
 
 export class Tlb {
-  /** Entries that fit; 0: off. */
-  readonly capacity: number
-  /** Valid entries. */
-  used = 0
+  readonly #store: TlbStore
   readonly #words: Int32Array
-  readonly #setMask: number
-  /** Leaf sizes present, ascending: as bits of the key, masks of the input's page, how many entries. */
-  readonly #keys = new Int32Array(64)
-  readonly #maskLo = new Int32Array(64)
-  readonly #maskHi = new Int32Array(64)
-  readonly #countOfSize = new Int32Array(64)
-  #sizeCount = 0
-  #globals = 0
-  /** The smallest of them, with the valid bit; and whether there is nothing else, no global entry either. */
-  #firstKey = VALID
-  #firstMaskLo = 0
-  #firstMaskHi = 0
-  #single = true
-  #victim = 0
+  /** Whether any global entry was ever inserted: only then is there a second probe. */
+  #globals = false
 
   /** @param entries rounded up to a power of two, at least 4; 0 switches the cache off. */
   constructor(entries: number) {
-    let sets = 1
-    while (sets * WAYS < entries) sets *= 2
-    this.capacity = entries > 0 ? sets * WAYS : 0
-    this.#setMask = sets - 1
-    // One empty set even when off, so that a look-up needs no question.
-    this.#words = new Int32Array(sets * WAYS * STRIDE)
+    this.#store = new TlbStore(entries)
+    this.#words = this.#store.words
+  }
+
+  /** Entries that fit; 0: off. */
+  get capacity(): number {
+    return this.#store.capacity
+  }
+
+  /** Valid entries. */
+  get used(): number {
+    return this.#store.used
   }
 
   /**
@@ -125,70 +116,26 @@ export class Tlb {
    * @returns the entry, for `rights`, `clean` and `read`; -1: a miss.
    */
   find(regime: number, tag: number, aset: number, hi: number, lo: number): number {
-    // The smallest size that is present, by hand: this is the way of nearly all hits.
-    const words = this.#words
-    const pageLo = lo & this.#firstMaskLo
-    const pageHi = hi & this.#firstMaskHi
-    const wanted = pageLo | this.#firstKey | (regime << REGIME_SHIFT)
-    let mixed = Math.imul((pageLo >>> 12) ^ (pageHi << 20), 0x9e3779b1) ^ Math.imul(tag, 0x85ebca6b)
-    mixed ^= mixed >>> 15
-    const set = (mixed & this.#setMask) * (WAYS * STRIDE)
-    for (let at = set; at < set + WAYS * STRIDE; at += STRIDE)
-      if (words[at] === wanted && words[at + 2] === tag && words[at + 1] === pageHi) return at
-    return this.#single ? -1 : this.#findOther(regime, tag, aset, hi, lo)
-  }
-
-  /** Entries of other sizes, and global ones. */
-  #findOther(regime: number, tag: number, aset: number, hi: number, lo: number): number {
-    const key = VALID | (regime << REGIME_SHIFT)
-    const own = this.#probe(key, tag, hi, lo)
-    if (own >= 0 || this.#globals === 0) return own
-    return this.#probe(key | GLOBAL | (aset << ASET_SHIFT), tag & -65536, hi, lo)
-  }
-
-  #probe(key: number, tag: number, hi: number, lo: number): number {
-    const words = this.#words
-    for (let each = 0; each < this.#sizeCount; each++) {
-      const pageLo = lo & this.#maskLo[each]!
-      const pageHi = hi & this.#maskHi[each]!
-      const wanted = pageLo | key | this.#keys[each]!
-      let at = this.#set(pageHi, pageLo, tag)
-      const end = at + WAYS * STRIDE
-      for (; at < end; at += STRIDE) if (words[at] === wanted && words[at + 2] === tag && words[at + 1] === pageHi) return at
-    }
-    return -1
+    const kind = regime << REGIME_SHIFT
+    const own = this.#store.find(kind, tag, hi, lo)
+    if (own >= 0 || !this.#globals) return own
+    return this.#store.find(kind | GLOBAL | (aset << ASET_SHIFT), tag & -65536, hi, lo)
   }
 
   /** What the entry allows. */
   rights(at: number): number {
-    return this.#words[at + 5]! & 63
+    return this.#words[at + TLB_DATA]! & 63
   }
 
   /** Whether a write must first mark the page dirty. */
   clean(at: number): boolean {
-    return (this.#words[at + 5]! & LEAF_CLEAN) !== 0
+    return (this.#words[at + TLB_DATA]! & LEAF_CLEAN) !== 0
   }
 
   /** Where an input in this entry leads, and the rest that the entry says. */
   read(at: number, hi: number, lo: number, into: TlbResult): void {
-    const words = this.#words
-    const sizeLog2 = (words[at]! >>> SIZE_SHIFT) & 63
-    if (sizeLog2 < 32) {
-      into.paLo = words[at + 3]! | (lo & ((1 << sizeLog2) - 1))
-      into.paHi = words[at + 4]!
-    } else {
-      into.paLo = lo
-      into.paHi = words[at + 4]! | (hi & ((1 << (sizeLog2 - 32)) - 1))
-    }
-    into.rights = words[at + 5]! & 63
-    into.sizeLog2 = sizeLog2
-  }
-
-  /** Index of the first word of the set. */
-  #set(pageHi: number, pageLo: number, tag: number): number {
-    let mixed = Math.imul((pageLo >>> 12) ^ (pageHi << 20), 0x9e3779b1) ^ Math.imul(tag, 0x85ebca6b)
-    mixed ^= mixed >>> 15
-    return (mixed & this.#setMask) * (WAYS * STRIDE)
+    this.#store.read(at, hi, lo, into)
+    into.rights = this.#words[at + TLB_DATA]! & 63
   }
 
   /** Remembers a translation of the 2^sizeLog2 bytes around hi:lo. `leaf` is what `packLeaf` gives. */
@@ -204,95 +151,25 @@ export class Tlb {
     leaf: number,
   ): void {
     if (this.capacity === 0) return
-    const words = this.#words
     const global = (leaf & LEAF_GLOBAL) !== 0
-    const maskLo = sizeLog2 >= 32 ? 0 : -1 << sizeLog2
-    const maskHi = sizeLog2 <= 32 ? -1 : -1 << (sizeLog2 - 32)
-    const key = VALID | (regime << REGIME_SHIFT) | (sizeLog2 << SIZE_SHIFT) | (global ? GLOBAL | (aset << ASET_SHIFT) : 0)
-    const first = (lo & maskLo) | key
-    const ownTag = global ? tag & -65536 : tag
-    const set = this.#set(hi & maskHi, lo & maskLo, ownTag)
-    let at = -1
-    for (let way = set; way < set + WAYS * STRIDE; way += STRIDE) {
-      if (words[way] === first && words[way + 1] === (hi & maskHi) && words[way + 2] === ownTag) {
-        at = way
-        break
-      }
-      if (words[way] === 0 && at < 0) at = way
-    }
-    if (at < 0) {
-      at = set + (this.#victim & (WAYS - 1)) * STRIDE
-      this.#victim++
-    }
-    this.#drop(at)
-    words[at] = first
-    words[at + 1] = hi & maskHi
-    words[at + 2] = ownTag
-    words[at + 3] = paLo & maskLo
-    words[at + 4] = paHi & maskHi
-    words[at + 5] = leaf
-    this.used++
-    if (global && this.#globals++ === 0) this.#single = false
-    if (this.#countOfSize[sizeLog2]!++ === 0) this.#listSizes()
+    const kind = (regime << REGIME_SHIFT) | (global ? GLOBAL | (aset << ASET_SHIFT) : 0)
+    this.#store.insert(kind, global ? tag & -65536 : tag, hi, lo, paHi, paLo, sizeLog2, leaf, 0)
+    if (global) this.#globals = true
   }
 
   /** Removes what the scope covers. @returns how many entries went. */
   invalidate(scope: TlbScope): number {
-    if (this.used === 0) return 0
-    const words = this.#words
     const vmidMask = 0xffff & ~(scope.vmidIgnored ?? 0)
-    let gone = 0
-    for (let at = 0; at < words.length; at += STRIDE) {
+    return this.#store.removeWhere((words, at) => {
       const key = words[at]!
-      if (key === 0 || ((scope.regimes >>> ((key >>> REGIME_SHIFT) & 3)) & 1) === 0) continue
-      const tag = words[at + 2]!
-      if (scope.vmid >= 0 && (((tag >>> 16) ^ scope.vmid) & vmidMask) !== 0) continue
+      if (((scope.regimes >>> ((key >>> REGIME_SHIFT) & 3)) & 1) === 0) return false
+      const tag = words[at + TLB_TAG]!
+      if (scope.vmid >= 0 && (((tag >>> 16) ^ scope.vmid) & vmidMask) !== 0) return false
       if ((key & GLOBAL) !== 0) {
-        if (!scope.globals) continue
-      } else if (scope.asid >= 0 && (tag & 0xffff) !== scope.asid) continue
-      if (scope.pages > 0 && !this.#covers(scope, at)) continue
-      this.#drop(at)
-      gone++
-    }
-    return gone
-  }
-
-  /** Whether the leaf of this entry meets the scope's addresses, granule and level. */
-  #covers(scope: TlbScope, at: number): boolean {
-    const words = this.#words
-    const rest = words[at + 5]!
-    if (scope.granule !== 0 && ((rest >>> GRANULE_SHIFT) & 3) !== scope.granule) return false
-    if (scope.level !== 0 && ((rest >>> LEVEL_SHIFT) & 7) !== scope.level) return false
-    const leafPages = 2 ** (((rest >>> LEAF_SHIFT) & 63) - 12)
-    const page = (words[at + 1]! >>> 0) * 1048576 + (words[at]! >>> 12)
-    const first = Math.floor(page / leafPages) * leafPages
-    return first < scope.page + scope.pages && scope.page < first + leafPages
-  }
-
-  #drop(at: number): void {
-    const words = this.#words
-    const key = words[at]!
-    if (key === 0) return
-    words[at] = 0
-    this.used--
-    if ((key & GLOBAL) !== 0 && --this.#globals === 0) this.#single = this.#sizeCount <= 1
-    const sizeLog2 = (key >>> SIZE_SHIFT) & 63
-    if (--this.#countOfSize[sizeLog2]! === 0) this.#listSizes()
-  }
-
-  #listSizes(): void {
-    this.#sizeCount = 0
-    for (let log2 = 0; log2 < 64; log2++) {
-      if (this.#countOfSize[log2] === 0) continue
-      this.#keys[this.#sizeCount] = log2 << SIZE_SHIFT
-      this.#maskLo[this.#sizeCount] = log2 >= 32 ? 0 : -1 << log2
-      this.#maskHi[this.#sizeCount] = log2 <= 32 ? -1 : -1 << (log2 - 32)
-      this.#sizeCount++
-    }
-    this.#firstKey = VALID | this.#keys[0]!
-    this.#firstMaskLo = this.#maskLo[0]!
-    this.#firstMaskHi = this.#maskHi[0]!
-    this.#single = this.#sizeCount <= 1 && this.#globals === 0
+        if (!scope.globals) return false
+      } else if (scope.asid >= 0 && (tag & 0xffff) !== scope.asid) return false
+      return scope.pages === 0 || covers(scope, words, at)
+    })
   }
 
   /** All entries, for people. */
@@ -300,19 +177,27 @@ export class Tlb {
     const words = this.#words
     const out: TlbEntry[] = []
     const wide = (hi: number, lo: number) => (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
-    for (let at = 0; at < words.length; at += STRIDE) {
+    for (let at = 0; at < words.length; at += TLB_STRIDE) {
       const key = words[at]!
       if (key === 0) continue
       out.push({
         regime: (key >>> REGIME_SHIFT) & 3,
-        vmid: words[at + 2]! >>> 16,
-        asid: (key & GLOBAL) !== 0 ? null : words[at + 2]! & 0xffff,
-        input: wide(words[at + 1]!, key & PAGE),
-        output: wide(words[at + 4]!, words[at + 3]!),
-        sizeLog2: (key >>> SIZE_SHIFT) & 63,
+        vmid: words[at + TLB_TAG]! >>> 16,
+        asid: (key & GLOBAL) !== 0 ? null : words[at + TLB_TAG]! & 0xffff,
+        input: wide(words[at + TLB_INPUT_HI]!, key & TLB_PAGE),
+        output: wide(words[at + TLB_OUTPUT_HI]!, words[at + TLB_OUTPUT_LO]!),
+        sizeLog2: this.#store.sizeLog2(at),
         rights: this.rights(at),
       })
     }
     return out
   }
+}
+
+/** Whether the leaf of this entry meets the scope's addresses, granule and level. */
+function covers(scope: TlbScope, words: Int32Array, at: number): boolean {
+  const rest = words[at + TLB_DATA]!
+  if (scope.granule !== 0 && ((rest >>> GRANULE_SHIFT) & 3) !== scope.granule) return false
+  if (scope.level !== 0 && ((rest >>> LEVEL_SHIFT) & 7) !== scope.level) return false
+  return tlbMeets(words, at, (rest >>> LEAF_SHIFT) & 63, scope.page, scope.pages)
 }

@@ -1,12 +1,12 @@
 /**
- * Device contexts and process contexts that the IOMMU remembers. RISC-V IOMMU 1.0, "Caching in-memory data structures", "IOMMU directory
- * cache invalidation commands". Contexts lie one after the other in one array; nothing allocates.
+ * Entries of device tables and process tables that an IOMMU remembers, by device and process: RISC-V device and process contexts, VT-d
+ * context entries and PASID-table entries. They lie one after the other in one array; nothing allocates.
  */
 
 const NO_KEY = -1
 
-export class ContextCache {
-  /** Contexts, `wordsPer` 32-bit words each. */
+export class EntryCache {
+  /** Entries, `wordsPer` 32-bit words each. */
   readonly words: Int32Array
   readonly #keys: Int32Array
   readonly #wordsPer: number
@@ -18,9 +18,9 @@ export class ContextCache {
   readonly #next: Uint8Array
 
   /**
-   * @param size number of contexts: 0 for none, or a power of two. Room for one more is kept, so that a context that is not remembered
+   * @param size number of entries: 0 for none, or a power of two. Room for one more is kept, so that an entry that is not remembered
    *   has a place too.
-   * @param epoch [0] counts up when a context is remembered or forgotten.
+   * @param epoch [0] counts up when an entry is remembered or forgotten.
    */
   constructor(size: number, wordsPer: number, epoch: Int32Array) {
     if (size !== 0 && (size & (size - 1)) !== 0) throw new RangeError(`directory cache: ${size} entries; use 0 or a power of two`)
@@ -40,7 +40,7 @@ export class ContextCache {
     return (this.#sets > 1 ? (mixed ^ (mixed >>> 15)) >>> this.#shift : 0) * this.#ways
   }
 
-  /** Index of the context's first word in `words`, -1 when it is not remembered. Device contexts have process 0. */
+  /** Index of the entry's first word in `words`, -1 when it is not remembered. A device's own entry has process 0. */
   find(device: number, process: number): number {
     if (this.size === 0) return -1
     const keys = this.#keys
@@ -50,19 +50,19 @@ export class ContextCache {
     return -1
   }
 
-  /** Remembers a context (which is not remembered yet). @returns the index of its first word in `words`. */
-  insert(device: number, process: number, context: Int32Array): number {
+  /** Remembers an entry (which is not remembered yet). @returns the index of its first word in `words`. */
+  insert(device: number, process: number, entry: Int32Array): number {
     this.#epoch[0]!++
     const slot = this.size === 0 ? 0 : this.#victim(device, process)
     const at = slot * this.#wordsPer
-    for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = context[word]!
+    for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = entry[word]!
     return at
   }
 
-  /** Where a context can be put that is not to be remembered. */
-  scratch(context: Int32Array): number {
+  /** Where an entry can be put that is not to be remembered. */
+  scratch(entry: Int32Array): number {
     const at = this.size * this.#wordsPer
-    for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = context[word]!
+    for (let word = 0; word < this.#wordsPer; word++) this.words[at + word] = entry[word]!
     return at
   }
 
@@ -87,7 +87,7 @@ export class ContextCache {
     this.#keys.fill(NO_KEY)
   }
 
-  /** Forgets all contexts of a device, or one of them. */
+  /** Forgets all entries of a device, or one of them. */
   invalidate(device: number, process: number | null): void {
     const keys = this.#keys
     this.#epoch[0]!++
