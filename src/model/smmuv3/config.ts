@@ -27,7 +27,7 @@ import {
 } from '../../format/smmuv3/lookup.ts'
 import { CR2, registerNamed } from '../../format/smmuv3/registers.ts'
 import { S1DSS_SSID0, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
-import { ConfigCache } from './cache.ts'
+import { ConfigCache } from '../common/config-cache.ts'
 import { AT, type RegisterFile } from './registers.ts'
 import { REGIME_EL1, REGIME_EL2, REGIME_EL2_E2H } from './tlb.ts'
 

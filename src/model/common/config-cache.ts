@@ -1,6 +1,6 @@
 /**
- * Configuration caches: stream table entries by StreamID, context descriptors by StreamID and index. Arm IHI 0070, 3.21.3: what was
- * fetched may be kept until the invalidation command that covers it.
+ * Configuration caches: entries of the device table by device, of PASID tables by device and PASID. What was fetched may be kept until the
+ * invalidation command that covers it (Arm IHI 0070, 3.21.3, and likewise elsewhere).
  */
 
 const WAYS = 4
