@@ -31,8 +31,8 @@ import {
   SOURCE_COMMAND,
 } from '../../format/riscv/registers.ts'
 import type { EntryCache } from '../common/entry-cache.ts'
+import { Invalidations } from '../common/invalidations.ts'
 import type { Interrupts } from './interrupts.ts'
-import { Invalidations } from './invalidations.ts'
 import type { InvalidationRange, TranslationCache } from './iotlb.ts'
 import type { RiscvMessage } from './messages.ts'
 import type { Registers } from './registers.ts'

@@ -3,14 +3,8 @@ import { getField } from '../../base/layout.ts'
 import { hi32, lo32, u64 } from '../../base/u64.ts'
 import { ATS_INVAL_PAYLOAD, ATS_PRGR_PAYLOAD } from '../../format/riscv/commands.ts'
 import { MESSAGE_INVALIDATION_REQUEST } from '../../format/riscv/records.ts'
+import { invalidationRange, type PciFunction } from '../common/invalidations.ts'
 import type { DeviceMessage } from '../iommu.ts'
-
-/** The function that a message comes from or goes to. */
-export interface PciFunction {
-  readonly rid: number
-  /** Segment; null when the message has none. */
-  readonly segment: number | null
-}
 
 /** A message to a device, as it goes out. */
 export interface RiscvMessage extends PciFunction {
@@ -48,7 +42,8 @@ export function toDeviceMessage(message: RiscvMessage): DeviceMessage {
   const words = Int32Array.of(lo32(message.payload), hi32(message.payload))
   const common = { device: deviceOf(message), pasid: message.process < 0 ? null : message.process }
   if (message.code === MESSAGE_INVALIDATION_REQUEST) {
-    const range = invalidationRange(words)
+    const address = getField(words, ATS_INVAL_PAYLOAD.fields.UntranslatedAddress) as bigint
+    const range = invalidationRange(address, getField(words, ATS_INVAL_PAYLOAD.fields.S) === 1)
     return { kind: 'invalidate', ...common, ...range, tag: message.tag }
   }
   const code = getField(words, ATS_PRGR_PAYLOAD.fields.ResponseCode)
@@ -58,17 +53,6 @@ export function toDeviceMessage(message: RiscvMessage): DeviceMessage {
     group: Number(getField(words, ATS_PRGR_PAYLOAD.fields.PRGI)),
     code: code === PRG_SUCCESS ? 'success' : code === PRG_INVALID ? 'invalid' : 'failure',
   }
-}
-
-/** The addresses of an invalidation request: with S, the lowest clear address bit gives the size. */
-function invalidationRange(words: Int32Array): { address: bigint; bytes: bigint | null } {
-  const address = getField(words, ATS_INVAL_PAYLOAD.fields.UntranslatedAddress) as bigint
-  if (getField(words, ATS_INVAL_PAYLOAD.fields.S) === 0) return { address, bytes: 4096n }
-  const pages = address >> 12n
-  const bytes = (pages ^ (pages + 1n)) + 1n
-  // All ones, or all but the top bit: everything.
-  if (bytes >= 1n << 52n) return { address: 0n, bytes: null }
-  return { address: (pages & ~(bytes - 1n)) << 12n, bytes: bytes << 12n }
 }
 
 /** The payload of a Page Request Group Response that the IOMMU makes itself. */

@@ -1,5 +1,11 @@
 /** Invalidation requests that were sent to devices and not answered yet. PCI Express, "Address Translation Services", invalidation. */
-import type { PciFunction } from './messages.ts'
+
+/** The function that a message comes from or goes to. */
+export interface PciFunction {
+  readonly rid: number
+  /** Segment; null when the message has none. */
+  readonly segment: number | null
+}
 
 interface Outstanding extends PciFunction {
   received: number
@@ -58,4 +64,14 @@ export class Invalidations {
     this.#timedOut = false
     return timedOut
   }
+}
+
+/** The addresses of an invalidation request. @param sized the S bit: the lowest clear address bit from bit 12 up gives the size. */
+export function invalidationRange(address: bigint, sized: boolean): { address: bigint; bytes: bigint | null } {
+  if (!sized) return { address, bytes: 4096n }
+  const pages = address >> 12n
+  const bytes = (pages ^ (pages + 1n)) + 1n
+  // All ones, or all but the top bit: everything.
+  if (bytes >= 1n << 52n) return { address: 0n, bytes: null }
+  return { address: (pages & ~(bytes - 1n)) << 12n, bytes: bytes << 12n }
 }
