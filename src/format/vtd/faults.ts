@@ -118,12 +118,7 @@ const interrupt = (code: number, name: string, condition: string, qualified: boo
 export const FAULT_REASONS: readonly FaultReason[] = [
   legacy(FR_ROOT_NOT_PRESENT, 'LRT.2', 'root entry is not present', false),
   legacy(FR_CONTEXT_NOT_PRESENT, 'LCT.2', 'context entry is not present', true),
-  legacy(
-    FR_CONTEXT_INVALID,
-    'LCT.4',
-    'context entry is invalid: TT or AW is not supported, or SSPTPTR is beyond the host address width',
-    true,
-  ),
+  legacy(FR_CONTEXT_INVALID, 'LCT.4', 'context entry is invalid: TT or AW is not supported', true),
   legacy(FR_ADDRESS_TOO_WIDE, 'LGN.1', 'address is wider than the guest address width', true),
   legacy(FR_NO_WRITE, 'LGN.2', 'write (or AtomicOp) without write permission', true),
   legacy(FR_NO_READ, 'LGN.3', 'read (or AtomicOp) without read permission', true),

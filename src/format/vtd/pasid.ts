@@ -58,7 +58,8 @@ export const PASID_WORDS = 16
 /** Bits of the first word of both. */
 export const PASID_P = 1 << 0
 export const PASID_FPD = 1 << 1
-/** Bit 9 of the first word. */
+/** Further bits of the first word of a PASID table entry. */
+export const PASID_SSEE = 1 << 5
 export const PASID_SSADE = 1 << 9
 /** Bits of the third word of a PASID table entry (bits 95:64). */
 export const PASID_PWSNP = 1 << 23
