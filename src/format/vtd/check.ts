@@ -4,7 +4,9 @@ import {
   CONTEXT_ENTRY,
   CONTEXT_WORDS,
   pasidLimit,
+  SM_CONTEXT_DTE,
   SM_CONTEXT_ENTRY,
+  SM_CONTEXT_PRE,
   SM_CONTEXT_WORDS,
   TT_DEVICE_TLB,
   TT_PASS_THROUGH,
@@ -42,6 +44,8 @@ export const ENTRY_RULES = [
   'DLM is reserved',
   'SVT is reserved',
   'the entry is posted (IM), and CAP.PI is 0',
+  'PRE is 1, and DTE is 0',
+  'nested, and FSPTPTR is wider than the second stage (AW, CAP.MGAW)',
 ] as const
 
 /** Reserved bits: reported apart from the other rules. */
@@ -61,6 +65,11 @@ const RULE_FSPM_5 = 13
 const RULE_DLM = 14
 const RULE_SVT = 15
 const RULE_POSTED = 16
+const RULE_PRE = 17
+const RULE_NESTED_ROOT = 18
+
+/** Word of a PASID table entry that has FSPTPTR's upper half. */
+const FSPTPTR_HIGH = 5
 
 function anySet(words: Words, at: number, reserved: Uint32Array, from: number, count: number): boolean {
   let found = 0
@@ -92,6 +101,7 @@ export function checkContext(words: Words, at: number, features: VtdFeatures): n
 /** A present context entry of scalable mode. */
 export function checkSmContext(words: Words, at: number, features: VtdFeatures): number {
   if (anySet(words, at, features.smContextReserved, 0, SM_CONTEXT_WORDS)) return RULE_RESERVED
+  if ((words[at]! & (SM_CONTEXT_DTE | SM_CONTEXT_PRE)) === SM_CONTEXT_PRE) return RULE_PRE
   const limit = pasidLimit(getNumber(words, SM_CONTEXT_ENTRY.fields.PDTS, at))
   return getNumber(words, SM_CONTEXT_ENTRY.fields.RID_PASID, at) >= limit ? RULE_RID_PASID : 0
 }
@@ -122,7 +132,13 @@ export function checkPasid(words: Words, at: number, features: VtdFeatures): num
     if (!features.secondStage) return RULE_PGTT_SECOND
     if (((features.sagaw >>> awOf(low)) & 1) === 0) return RULE_AW
   }
-  return 0
+  return pgtt === PGTT_NESTED && guestTooWide(words, at, features) ? RULE_NESTED_ROOT : 0
+}
+
+/** Whether FSPTPTR of a nested entry, which is an address of the guest, is one that its second stage does not translate. */
+function guestTooWide(words: Words, at: number, features: VtdFeatures): boolean {
+  const bits = Math.min(features.guestAddressBits, 30 + 9 * awOf(words[at]!))
+  return bits < 64 && words[at + FSPTPTR_HIGH]! >>> (bits - 32) !== 0
 }
 
 const DLM_RESERVED = (1 << 3) | (1 << 6)

@@ -40,7 +40,7 @@ export const FR_INT_COMPATIBILITY = 0x25
 export const FR_INT_SOURCE = 0x26
 export const FR_PI_ACCESS = 0x27
 export const FR_PI_RESERVED = 0x28
-export const FR_INT_PASID = 0x29
+export const FR_INT_REQUEST = 0x29
 /** Root table address register. */
 export const FR_RTADDR_INVALID = 0x30
 export const FR_LEGACY_PASID = 0x31
@@ -96,7 +96,7 @@ export const FR_SM_NO_WRITE = 0x85
 export const FR_SM_NO_READ = 0x86
 export const FR_SM_INTERRUPT_RANGE = 0x87
 export const FR_SM_TRANSLATED_INTERRUPT_RANGE = 0x88
-export const FR_SM_PRIVILEGED_TRANSLATED = 0x89
+export const FR_SM_PASID_UNSUPPORTED = 0x89
 
 const legacy = (code: number, name: string, condition: string, qualified: boolean): FaultReason => ({
   code,
@@ -144,7 +144,7 @@ export const FAULT_REASONS: readonly FaultReason[] = [
   interrupt(FR_INT_SOURCE, '26h', 'source-id is not that of the interrupt remapping table entry', true),
   interrupt(FR_PI_ACCESS, '27h', 'posted-interrupt descriptor cannot be read or written', true),
   interrupt(FR_PI_RESERVED, '28h', 'reserved bits are set in a posted-interrupt descriptor', true),
-  interrupt(FR_INT_PASID, '29h', 'interrupt request is invalid as an untranslated request', false),
+  interrupt(FR_INT_REQUEST, '29h', 'untranslated request to the interrupt address range that is no interrupt', false),
   scalable(
     FR_RTADDR_INVALID,
     'RTA.1',
@@ -160,19 +160,29 @@ export const FAULT_REASONS: readonly FaultReason[] = [
   scalable(FR_SM_CONTEXT_ACCESS, 'SCT.1', 'context entry cannot be read', false),
   scalable(FR_SM_CONTEXT_NOT_PRESENT, 'SCT.2', 'context entry is not present', true),
   scalable(FR_SM_CONTEXT_RESERVED, 'SCT.3', 'reserved bits are set in a present context entry', true),
-  scalable(FR_SM_CONTEXT_INVALID, 'SCT.4', 'context entry is invalid: RID_PASID is beyond the PASID directory', true),
+  scalable(
+    FR_SM_CONTEXT_INVALID,
+    'SCT.4',
+    'context entry is invalid: PRE without DTE, or RID_PASID is beyond the PASID directory',
+    true,
+  ),
   scalable(FR_SM_NO_DTE, 'SCT.5', 'translation request or translated request, and DTE is 0', true),
   scalable(FR_SM_NO_PASIDE, 'SCT.6', 'request with PASID, and PASIDE is 0', true),
   scalable(FR_SM_PASID_TOO_LARGE, 'SCT.7', 'PASID is beyond the PASID directory (PDTS)', true),
   scalable(FR_SM_NO_PRE, 'SCT.8', 'page request, and PRE is 0', true),
-  scalable(FR_SM_RID_PASID, 'SCT.9', 'RID_PASID is wrong for the request', true),
+  scalable(FR_SM_RID_PASID, 'SCT.9', 'request with a PASID that is the RID_PASID of its device', true),
   scalable(FR_PASID_DIR_ACCESS, 'SPD.1', 'PASID directory entry cannot be read', false),
   scalable(FR_PASID_DIR_NOT_PRESENT, 'SPD.2', 'PASID directory entry is not present', true),
   scalable(FR_PASID_DIR_RESERVED, 'SPD.3', 'reserved bits are set in a present PASID directory entry', true),
   scalable(FR_PASID_ACCESS, 'SPT.1', 'PASID table entry cannot be read', false),
   scalable(FR_PASID_NOT_PRESENT, 'SPT.2', 'PASID table entry is not present', true),
   scalable(FR_PASID_RESERVED, 'SPT.3', 'reserved bits are set in a present PASID table entry', true),
-  scalable(FR_PASID_INVALID, 'SPT.4', 'PASID table entry is invalid: PGTT, AW or FSPM is not supported', true),
+  scalable(
+    FR_PASID_INVALID,
+    'SPT.4',
+    'PASID table entry is invalid: PGTT, AW or FSPM is not supported, or a nested FSPTPTR is too wide',
+    true,
+  ),
   scalable(FR_NO_ERE, 'SPT.5', 'execute request, and ERE is 0', true),
   scalable(FR_NO_SRE, 'SPT.6', 'privileged request, and SRE is 0', true),
   scalable(FR_FS_ACCESS, 'SFS.1', 'first-stage entry below the root table cannot be read', true),
@@ -208,7 +218,7 @@ export const FAULT_REASONS: readonly FaultReason[] = [
   scalable(FR_SM_NO_READ, 'SGN.7', 'read (or AtomicOp) without read permission', true),
   scalable(FR_SM_INTERRUPT_RANGE, 'SGN.8', 'translation leads into the interrupt address range', true),
   scalable(FR_SM_TRANSLATED_INTERRUPT_RANGE, 'SGN.9', 'translated request into the interrupt address range', true),
-  scalable(FR_SM_PRIVILEGED_TRANSLATED, 'SGN.10', 'request that has PASID attributes which its address type forbids', true),
+  scalable(FR_SM_PASID_UNSUPPORTED, 'SGN.10', 'PASID has more bits than ECAP.PSS says', true),
   scalable(FR_FS_AD_NO_SNOOP, 'SFS.9', 'A or D of a first-stage entry has to be set, and page walks do not snoop', true),
   scalable(FR_FS_AD_FAILED, 'SFS.10', 'A or D of a first-stage entry cannot be set', true),
 ]
