@@ -147,8 +147,10 @@ export interface IommuDriver {
   ioMmPgtable(ioMm: DriverIoMm): IoPgtable
 
   pageResponse(response: PageResponse): Op<void>
+  /** Page requests that reached the IOMMU are in its queue when this returns. Absent: they always are. The first part of a drain. */
+  drainPageRequests?(): Op<void>
   /**
-   * Reads out the hardware's queues into the sink; returns when they are empty. The interrupt thread's body, and the first part of a
+   * Reads out the hardware's queues into the sink; returns when they are empty. The interrupt thread's body, and the second part of a
    * drain. May run twice at a time: when it returns, also what the other took out of a queue is in the sink.
    */
   handleQueues(sink: FaultSink): Op<void>

@@ -100,7 +100,9 @@ export class PageRequests {
 
   /** After this, no request of these devices with this PASID is in any queue, and every response is out. The devices sent their last before. */
   *drain(sink: FaultSink, devices: readonly Device[], pasid: number): Op<void> {
-    yield* this.#core.driver.handleQueues(sink)
+    const { driver } = this.#core
+    if (driver.drainPageRequests !== undefined) yield* driver.drainPageRequests()
+    yield* driver.handleQueues(sink)
     // Other PASIDs' requests are in the same queue, before ours and between them: they get their answers too.
     yield* this.work()
     for (const { id } of devices) {

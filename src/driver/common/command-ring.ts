@@ -19,11 +19,14 @@ export interface CommandError {
   readonly text: string
 }
 
-/** What an error that stopped the queue means. `skip`: the command is illegal. `retry`: a device was too slow. `broken`: no hope. */
+/**
+ * What an error that stopped the queue means. `skip`: the command is illegal. `retry`: a device was too slow, and the command is tried again.
+ * `repeat`: a device was too slow, and fences that were consumed will never complete: who waits sends all of it again. `broken`: no hope.
+ */
 export interface CommandFailure {
   readonly name: string
   readonly text: string
-  readonly remedy: 'skip' | 'retry' | 'broken'
+  readonly remedy: 'skip' | 'retry' | 'repeat' | 'broken'
 }
 
 /** An architecture's command queue. */
@@ -33,8 +36,10 @@ export interface CommandHardware {
   readonly modulus: number
   /** Commands that fit. */
   readonly capacity: number
-  /** A command that completes when all before it are complete. */
-  readonly fence: Uint32Array
+  /** A command that completes when all before it are complete. `end`: how many commands have been sent since the start, it included. */
+  fence(end: number): Uint32Array
+  /** Whether the fence with this `end` is complete, where to be consumed is not to be complete. */
+  complete?(end: number): boolean
   kindOf(command: Uint32Array): Forgettable | null
   /** Tells the hardware where the commands end. */
   publish(index: number): void
@@ -66,6 +71,8 @@ export class CommandRing {
   #consumed = 0
   #timeouts = 0
   #timedOutAt = -1
+  /** Fences up to this command that are not complete never will be. */
+  #abandoned = 0
 
   /** @param base address of 2^log2 entries, aligned to their size. */
   constructor(memory: WordMemory, base: number, log2: number, hardware: CommandHardware, report: (error: CommandError) => void) {
@@ -78,28 +85,47 @@ export class CommandRing {
 
   /** Sends commands, and does not wait for them. @returns how many commands have been sent since the start, these included. */
   *issue(commands: readonly Uint32Array[]): Op<number> {
-    for (const command of commands) {
-      const kind = this.#hardware.kindOf(command)
-      if (kind !== null && this.forget.has(kind)) {
-        this.onCommand?.(command, true)
-        continue
-      }
-      if (this.#full()) {
-        this.#publish()
-        yield* waitFor('space in the command queue', () => !this.#full())
-      }
-      this.#write(command)
+    for (const command of commands) yield* this.#append(() => command)
+    return yield* this.#sent()
+  }
+
+  /** Sends commands and a fence, and waits until all are complete. */
+  *issueAndSync(commands: readonly Uint32Array[]): Op<void> {
+    for (let turn = 1; ; turn++) {
+      for (const command of commands) yield* this.#append(() => command)
+      yield* this.#append((end) => this.#hardware.fence(end))
+      const end = yield* this.#sent()
+      if (this.forget.has('sync')) return
+      yield* waitFor('the fence', () => this.#complete(end) || this.#abandoned >= end)
+      if (this.#complete(end)) return
+      if (turn >= PATIENCE) throw tooSlow()
     }
+  }
+
+  /** Puts a command into the queue, as soon as there is room. It is made when its place is known. */
+  *#append(make: (end: number) => Uint32Array): Op<void> {
+    const kind = this.#hardware.kindOf(make(0))
+    if (kind !== null && this.forget.has(kind)) {
+      this.onCommand?.(make(0), true)
+      return
+    }
+    if (this.#full()) {
+      this.#publish()
+      yield* waitFor('space in the command queue', () => !this.#full())
+    }
+    this.#write(make(this.#written + 1))
+  }
+
+  *#sent(): Op<number> {
     this.#publish()
     const end = this.#written
     yield* step('commands sent')
     return end
   }
 
-  /** Sends commands and a fence, and waits until all are complete. */
-  *issueAndSync(commands: readonly Uint32Array[]): Op<void> {
-    const end = yield* this.issue([...commands, this.#hardware.fence])
-    if (!this.forget.has('sync')) yield* waitFor('the fence', () => this.poll() >= end)
+  #complete(end: number): boolean {
+    const consumed = this.poll()
+    return this.#hardware.complete?.(end) ?? consumed >= end
   }
 
   /** Looks where the hardware is, and deals with an error. Also part of the interrupt handler. @returns commands consumed since the start. */
@@ -142,13 +168,17 @@ export class CommandRing {
     const { name, text, remedy } = hardware.failure(error, command, at)
     if (remedy === 'broken') throw new IommError('Hardware', text)
     this.#report({ code: error, name, command, text })
-    if (remedy === 'skip') storeWords(this.#memory, at, hardware.fence)
+    if (remedy === 'skip') storeWords(this.#memory, at, hardware.fence(this.#consumed + 1))
+    else if (remedy === 'repeat') this.#abandoned = this.#consumed
     else {
       this.#timeouts = this.#timedOutAt === this.#consumed ? this.#timeouts + 1 : 1
       this.#timedOutAt = this.#consumed
-      if (this.#timeouts > PATIENCE)
-        throw new IommError('Hardware', `an ATC invalidation still fails after ${PATIENCE} time-outs; reset the device`)
+      if (this.#timeouts > PATIENCE) throw tooSlow()
     }
     hardware.acknowledge(error)
   }
+}
+
+function tooSlow(): IommError {
+  return new IommError('Hardware', `an ATC invalidation still fails after ${PATIENCE} time-outs; reset the device`)
 }

@@ -7,7 +7,7 @@ import { type Op, step } from '../../base/op.ts'
 import type { CommandRing } from './command-ring.ts'
 import { type EntryKind, planUpdate } from './hitless.ts'
 import type { DeviceState, DomainState, PasidTable } from './state.ts'
-import { loadWords, storeWord, storeWords } from './words.ts'
+import { loadWords, storeAtom, storeWords } from './words.ts'
 
 /** An architecture's device table entries and PASID table entries. */
 export interface EntryFormats {
@@ -24,8 +24,13 @@ export interface EntryFormats {
   newTable(bits: number): PasidTable | null
   /** What forgets a device's entry after a change of it. `before`: the entry as the hardware may have cached it. */
   forgetDevice(state: DeviceState, before: Uint32Array): Uint32Array[]
-  /** What forgets a PASID's entry; `before` null: a part of the table was added. */
-  forgetPasid(device: number, pasid: number, before: Uint32Array | null): Uint32Array[]
+  /**
+   * Entry 0 of a domain's table, where it is more than the domain's own address space; null: it is left alone. Absent: only domains with such a
+   * space have one.
+   */
+  entry0?(domain: DomainState): Uint32Array | null
+  /** What forgets a PASID's entry in the table of these devices; `before` null: a part of the table was added. */
+  forgetPasid(devices: readonly number[], pasid: number, before: Uint32Array | null): Uint32Array[]
 }
 
 export class Configuration {
@@ -56,10 +61,21 @@ export class Configuration {
     const { pasid: kind, pasidWords } = this.#formats
     const { entry, grew } = domain.table!.make(pasid)
     const forget = (before: Uint32Array | null) =>
-      [...domain.devices].flatMap(({ device }) => this.#formats.forgetPasid(device.id, pasid, before))
+      this.#formats.forgetPasid(
+        [...domain.devices].map(({ device }) => device.id),
+        pasid,
+        before,
+      )
     // What was not valid may be cached as such.
     if (grew) yield* this.#forget('PASID table has grown', forget(null))
     yield* this.#write(entry, pasidWords, target ?? new Uint32Array(pasidWords), kind, forget)
+  }
+
+  /** Writes entry 0 of the domain's PASID table, if it has one: what transactions without PASID see. */
+  *writeEntry0(domain: DomainState): Op<void> {
+    if (domain.table === null) return
+    const target = this.#formats.entry0 === undefined ? (domain.own?.entry(domain) ?? null) : this.#formats.entry0(domain)
+    if (target !== null) yield* this.writePasid(domain, 0, target)
   }
 
   /** Makes sure that the domain has a PASID table for PASIDs of so many bits. A table that is too small is replaced, hitlessly. */
@@ -93,7 +109,7 @@ export class Configuration {
     let before = loadWords(this.#memory, pa, count)
     for (const stores of planUpdate(before, target, kind).steps) {
       for (const store of stores) {
-        storeWord(this.#memory, pa, store)
+        storeAtom(this.#memory, pa, store)
         yield* step('descriptor word written')
       }
       yield* this.#forget('descriptor written', forget(before))

@@ -40,8 +40,8 @@ export interface Hardware {
   stageOf(domain: DriverDomain): 1 | 2 | null
   /** May the device join? Sets what it changes of the domain. @throws IommError Unsupported */
   admit(domain: DomainState, device: DriverDevice): void
-  /** Whether a domain with this device has a PASID table from the start, whatever its kind. */
-  tableFor(device: DriverDevice): boolean
+  /** Whether a domain with this device has a PASID table from the start, beside those that have an address space of their own. */
+  tableFor(device: DriverDevice, domain: DomainState): boolean
   /** What waits in the hardware for an answer, of a device that has left its domain: ended. */
   endWaits(device: DriverDevice): Op<void>
   /** A process: its table is the CPU's. @throws IommError AsidExhausted, Unsupported */
@@ -52,6 +52,20 @@ export interface Hardware {
   pageResponse(response: PageResponse): Uint32Array
   /** A guest's invalidation command, made safe to send. @param owns whether a device is the guest's. @throws IommError BadArgument */
   guestCommand(command: Uint32Array, stage2: Stage2, owns: (device: number) => boolean): Uint32Array
+  /** Where the IOMMU does not read guests' tables: our copies of them. */
+  readonly copies?: GuestCopies
+  /** What the IOMMU holds of page requests is in its queue from now on. Absent: it holds none. */
+  drain?(): Op<void>
+}
+
+/** Tables of ours that say what a guest's tables say, for an IOMMU that walks none of those but page tables. */
+export interface GuestCopies {
+  /** The guest's device table entry becomes this one. @throws IommError BadArgument */
+  enter(state: DeviceState, domain: DomainState, guest: Uint32Array | null): Op<void>
+  /** The guest changed its tables, and says so by this command. */
+  follow(domain: DomainState, command: Uint32Array): Op<void>
+  /** The device is elsewhere, and the hardware knows. */
+  leave(state: DeviceState): void
 }
 
 export class TableDriver implements IommuDriver {
@@ -143,9 +157,10 @@ export class TableDriver implements IommuDriver {
     const before = state.domain
     const { device } = state
     this.#hardware.admit(domain, device)
-    if (domain.stage2 === null && (domain.own !== null || domain.table !== null || this.#hardware.tableFor(device)))
+    const needsTable = domain.stage2 === null && (domain.own !== null || domain.table !== null)
+    if (needsTable || this.#hardware.tableFor(device, domain))
       yield* this.#configuration.ensureTable(domain, Math.min(device.capabilities.pasidBits, this.pasidBits))
-    if (domain.own !== null && domain.table !== null) yield* this.#configuration.writePasid(domain, 0, domain.own.entry(domain))
+    yield* this.#configuration.writeEntry0(domain)
     // From here on invalidations of the domain reach the device: its first translation may come with the first word of its entry.
     domain.devices.add(state)
     state.guest = null
@@ -174,6 +189,7 @@ export class TableDriver implements IommuDriver {
   *#leave(state: DeviceState): Op<void> {
     yield* this.#hardware.endWaits(state.device)
     yield* this.#invalidation.atc([state], null, null, null)
+    this.#hardware.copies?.leave(state)
   }
 
   pgtable(domain: DriverDomain): IoPgtable | null {
@@ -261,6 +277,7 @@ export class TableDriver implements IommuDriver {
   }
 
   *#rewriteDevices(domain: DomainState): Op<void> {
+    yield* this.#configuration.writeEntry0(domain)
     for (const state of domain.devices) yield* this.#configuration.writeDevice(state, domain)
   }
 
@@ -289,6 +306,11 @@ export class TableDriver implements IommuDriver {
     yield* this.commands.issue([this.#hardware.pageResponse(response)])
   }
 
+  *drainPageRequests(): Op<void> {
+    const { drain } = this.#hardware
+    if (drain !== undefined) yield* drain()
+  }
+
   handleQueues(sink: FaultSink): Op<void> {
     return this.#hardware.faults.handle(sink)
   }
@@ -308,6 +330,8 @@ export class TableDriver implements IommuDriver {
     if (domain?.domain.kind !== 'nested')
       throw new IommError('NoDomain', `${state.device.name} is not in a nested domain; attach it to one first`)
     this.#configuration.check(state, domain, guest)
+    const { copies } = this.#hardware
+    if (copies !== undefined) yield* copies.enter(state, domain, guest)
     state.guest = guest
     yield* this.#configuration.writeDevice(state, domain)
     // Another stage 1: what the device holds is from the one before. IOTLB entries are the guest's to invalidate.
@@ -316,10 +340,17 @@ export class TableDriver implements IommuDriver {
 
   /** Invalidation commands of a `nested` domain's guest, as it wrote them. @throws IommError BadArgument for others. */
   *guestInvalidate(domain: DriverDomain, commands: readonly Uint32Array[]): Op<void> {
-    const { stage2, devices } = this.#domain(domain)
+    const state = this.#domain(domain)
+    const { stage2, devices } = state
     if (stage2 === null) throw new IommError('Unsupported', `domain ${domain.name} has no guest`)
     const owns = (id: number) => [...devices].some(({ device }) => device.id === id)
-    yield* this.commands.issueAndSync(commands.map((command) => this.#hardware.guestCommand(command, stage2, owns)))
+    const safe = commands.map((command) => this.#hardware.guestCommand(command, stage2, owns))
+    const { copies } = this.#hardware
+    if (copies !== undefined)
+      yield* this.#lock.hold(function* () {
+        for (const command of commands) yield* copies.follow(state, command)
+      })
+    yield* this.commands.issueAndSync(safe)
   }
 
   // Parts

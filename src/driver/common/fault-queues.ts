@@ -3,7 +3,7 @@ import { wordsToU64 } from '../../base/layout.ts'
 import { type Op, step } from '../../base/op.ts'
 import type { FaultReport, FaultSink, PageRequest } from '../../core/driver.ts'
 import type { CommandError, CommandRing } from './command-ring.ts'
-import type { RecordQueue } from './record-queue.ts'
+import type { Records } from './record-queue.ts'
 
 /** What an event is: a report, or a transaction that waits for an answer. */
 export type Event =
@@ -35,8 +35,8 @@ export interface FaultDecoding {
 
 export class FaultQueues {
   readonly #commands: CommandRing
-  readonly #events: RecordQueue
-  readonly #pri: RecordQueue | null
+  readonly #events: Records
+  readonly #pri: Records | null
   readonly #knows: (device: number) => boolean
   readonly #decoding: FaultDecoding
   /** Noticed outside the interrupt handler, to be reported by it. */
@@ -45,8 +45,8 @@ export class FaultQueues {
   /** @param knows whether a device id is one of the driver's. */
   constructor(
     commands: CommandRing,
-    events: RecordQueue,
-    pri: RecordQueue | null,
+    events: Records,
+    pri: Records | null,
     knows: (device: number) => boolean,
     decoding: FaultDecoding,
   ) {

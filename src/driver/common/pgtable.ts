@@ -8,7 +8,8 @@ import { doubleHi, doubleLo, u64 } from '../../base/u64.ts'
 import type { IoPgtable } from '../../core/driver.ts'
 import { coverLog2, type PtSpace, ptSpace, TOP_SIGN, tableLog2 } from '../../format/pt/format.ts'
 import { MapError, newRoot, PageTable } from '../../format/pt/mapper.ts'
-import { outputOf, WALK_OK, Walker } from '../../format/pt/walker.ts'
+import { outputOf } from '../../format/pt/entry.ts'
+import { WALK_OK, Walker } from '../../format/pt/walker.ts'
 import { blockSize } from './words.ts'
 
 /** A space without its root, and the rules for writing its tables. */

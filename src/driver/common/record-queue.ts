@@ -2,6 +2,14 @@
 import type { WordMemory } from '../../base/memory.ts'
 import { loadWords } from './words.ts'
 
+/** Where records come from. */
+export interface Records {
+  /** Takes the oldest record; null when there is none. */
+  next(): Uint32Array | null
+  /** Acknowledges that records were lost. @returns whether there were any. */
+  acknowledgeLoss(): boolean
+}
+
 /** An architecture's indices of such a queue. */
 export interface RecordHardware {
   /** Indices are told modulo this: with a wrap bit, twice the entries. */
@@ -15,7 +23,7 @@ export interface RecordHardware {
   acknowledgeLoss(): boolean
 }
 
-export class RecordQueue {
+export class RecordQueue implements Records {
   readonly base: number
   readonly log2: number
   readonly #memory: WordMemory

@@ -1,6 +1,6 @@
 /** Structures in memory as drivers read and write them: aligned 64-bit words, each read and written as a whole. */
 import type { WordMemory } from '../../base/memory.ts'
-import type { WordStore } from './hitless.ts'
+import type { AtomStore } from './hitless.ts'
 
 /** Copies `count` 32-bit words out. The structure lies within one page. */
 export function loadWords(memory: WordMemory, pa: number, count: number): Uint32Array {
@@ -16,9 +16,9 @@ export function storeWords(memory: WordMemory, pa: number, words: Uint32Array): 
   memory.words.set(words, index)
 }
 
-/** One 64-bit word of the entry at `pa`. */
-export function storeWord(memory: WordMemory, pa: number, { word, lo, hi }: WordStore): void {
-  storeWords(memory, pa + word * 8, Uint32Array.of(lo, hi))
+/** A part of the entry at `pa`, as a whole. */
+export function storeAtom(memory: WordMemory, pa: number, { at, words }: AtomStore): void {
+  storeWords(memory, pa + at * 4, words)
 }
 
 /** What the allocator takes: a power of two of at least a page. */

@@ -9,6 +9,7 @@ import { iofence } from './commands.ts'
 import type { Registers } from './registers.ts'
 
 export const COMMAND_BYTES = 16
+const FENCE = iofence()
 const ERRORS = [CSR_MEMORY_FAULT, CQCSR_ILLEGAL, CQCSR_TIMEOUT]
 
 /** The command queue with 2^log2 entries at `base`. */
@@ -23,7 +24,7 @@ export function commandQueue(
     commandBytes: COMMAND_BYTES,
     modulus: 2 ** log2,
     capacity: 2 ** log2 - 1,
-    fence: iofence(),
+    fence: () => FENCE,
     kindOf,
     publish: (index: number) => registers.write('cqt', index),
     error() {

@@ -62,7 +62,8 @@ export function entryFormats(
     forgetDevice: ({ device }, before) => forgetDevice(device.id, before),
     // "Caching invalid entries": what had V = 0 is never cached, and needs no command. The IOTINVAL.VMA that belongs to a changed
     // context follows when its address space is forgotten.
-    forgetPasid: (device, pasid, before) => (before !== null && (before[0]! & TC_V) !== 0 ? [iodirPdt(device, pasid)] : []),
+    forgetPasid: (devices, pasid, before) =>
+      before !== null && (before[0]! & TC_V) !== 0 ? devices.map((device) => iodirPdt(device, pasid)) : [],
   }
 }
 

@@ -114,7 +114,7 @@ function hardwareOf(
     },
     admit() {},
     // So that the first bond of an identity or blocked domain changes no more than one word of each device context.
-    tableFor: ({ capabilities }) => Math.min(capabilities.pasidBits, pasidBits) > 0,
+    tableFor: ({ capabilities }, { stage2 }) => stage2 === null && Math.min(capabilities.pasidBits, pasidBits) > 0,
     *endWaits() {},
     newShared: (mm) => newShared(features, formats.tags, mm, empty),
     // Its entries are cleared: each clearing was followed by IOTINVAL.VMA.

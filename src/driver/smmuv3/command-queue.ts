@@ -44,7 +44,7 @@ export function commandQueue(
     commandBytes: CMD_BYTES,
     modulus: 2 ** (log2 + 1),
     capacity: 2 ** log2,
-    fence: SYNC_COMMAND,
+    fence: () => SYNC_COMMAND,
     kindOf,
     publish: (index) => registers.write('CMDQ_PROD', index),
     error() {

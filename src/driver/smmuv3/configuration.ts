@@ -28,7 +28,7 @@ export function entryFormats(
     // Whatever an entry was before, also not valid, may be cached (3.21.3).
     forgetDevice: ({ device }) => [cfgiSte(device.id)],
     // A leaf that was missing may be cached as such for any of the PASIDs that it covers.
-    forgetPasid: (sid, pasid, before) => [before === null ? cfgiCdAll(sid) : cfgiCd(sid, pasid)],
+    forgetPasid: (sids, pasid, before) => sids.map((sid) => (before === null ? cfgiCdAll(sid) : cfgiCd(sid, pasid))),
   }
 }
 

@@ -58,11 +58,7 @@ const none = new Uint32Array(16)
 function apply(current: Uint32Array, target: Uint32Array, kind: EntryKind) {
   const plan = planUpdate(current, target, kind)
   const entry = current.slice()
-  for (const step of plan.steps)
-    for (const { word, lo, hi } of step) {
-      entry[word * 2] = lo
-      entry[word * 2 + 1] = hi
-    }
+  for (const step of plan.steps) for (const { at, words } of step) entry.set(words, at)
   expect([...entry]).toEqual([...target])
   return { syncs: plan.steps.length, hitless: plan.hitless }
 }
@@ -182,12 +178,12 @@ for (const [name, kind, arbitrary] of [
             // Every mix of words that were stored and words that were not: stores are seen in any order, reads are torn.
             for (let seen = 0; seen < 1 << step.length; seen++) {
               const mix = entry.slice()
-              step.forEach(({ word, lo, hi }, index) => {
-                if (((seen >>> index) & 1) === 1) mix.set([lo, hi], word * 2)
+              step.forEach(({ at, words }, index) => {
+                if (((seen >>> index) & 1) === 1) mix.set(words, at)
               })
               if (!allowed.has(used(mix, kind).join())) expect([...allowed]).toContain(used(mix, kind).join())
             }
-            for (const { word, lo, hi } of step) entry.set([lo, hi], word * 2)
+            for (const { at, words } of step) entry.set(words, at)
           }
           expect(entry.join()).toBe(to.join())
         }),
