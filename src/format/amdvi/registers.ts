@@ -92,6 +92,7 @@ export const CONTROL_HI_EPH_EN = 1 << 13
 export const CONTROL_HI_GD_UPDATE_DIS = 1 << 16
 export const CONTROL_HI_XT_EN = 1 << 18
 export const CONTROL_HI_GA_UPDATE_DIS = 1 << 22
+export const CONTROL_HI_GCR3_TRP_MODE = 1 << 26
 /** Lowest bits of fields within the high word of CONTROL. */
 export const CONTROL_HI_DEV_TBL_SEG_SHIFT = 2
 export const CONTROL_HI_HAD_UPDATE_SHIFT = 14
@@ -206,6 +207,12 @@ export const EXT_FEATURE2 = layout('EXT_FEATURE2', 64, {
   NumIntRemapSup: oneOf(9, 8, { 0: '512', 1: '2048' }, 'interrupts per device'),
   HTRangeIgnore: flag(11, 'addresses of the HyperTransport range are ordinary ones'),
 })
+
+export const EFR2_GCR3_TRP_MODE = 1 << 3
+export const EFR2_HT_RANGE_IGNORE = 1 << 11
+
+/** EXT_FEATURE2 of such an IOMMU: GCR3 table pointers may be guest physical, 2048 interrupts per device. */
+export const FULL_EXT_FEATURE2 = wordsToU64(encode(EXT_FEATURE2, { GCR3TRPMode: 1, NumIntRemapSup: 1 }))[0]!
 
 export const HW_EVT_HI = layout('HW_EVT_HI', 64, {
   FirstEventOperand: uint(59, 0, 'bits 59:0 of the event'),
