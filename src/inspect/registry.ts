@@ -4,11 +4,13 @@ import type { MachineGraph, Names } from './graph.ts'
 import { inspectRiscv } from './riscv.ts'
 import { inspectSmmuV3 } from './smmuv3.ts'
 import type { Inspector, MachineSource } from './source.ts'
+import { inspectVtd } from './vtd.ts'
 
 /** By the name that captures use. */
 export const INSPECTORS: ReadonlyMap<string, Inspector> = new Map<string, Inspector>([
   ['smmuv3', inspectSmmuV3],
   ['riscv', inspectRiscv],
+  ['vtd', inspectVtd],
 ])
 
 /** A machine that tells what an inspector needs; `Machine` of `machine/` does. */

@@ -33,6 +33,8 @@ export function domainLabel(domain: string): string {
 /** What is known of the space behind an entry of a PASID table. */
 export interface PasidSpace {
   readonly pasid: number
+  /** The entry is the domain's own, for requests without PASID; absent: entry 0 is. */
+  readonly own?: boolean
   /** The manual's word: `SubstreamID`. */
   readonly pasidName: string
   /** `io_mm` where the entry says that it is a process. */
@@ -44,11 +46,13 @@ export interface PasidSpace {
 }
 
 /** How such a space is labelled until its name is known. */
-export function pasidSpaceUse({ pasid, pasidName, role, tag, nested }: PasidSpace, { user, domain }: Owner): SpaceUse {
+export function pasidSpaceUse(
+  { pasid, own = pasid === 0, pasidName, role, tag, nested }: PasidSpace,
+  { user, domain }: Owner,
+): SpaceUse {
   const of = (what: string) => (domain === null ? { what: `${what} of`, user } : { what: `${what} of ${domain}`, user: null })
-  if (nested) return { stage: 1, role: 'unknown', ...of(pasid === 0 ? "guest's stage 1" : `guest's ${pasidName} ${pasid}`), tag }
-  if (pasid === 0)
-    return { stage: 1, role: 'io_pgtable', ...(domain === null ? of('DMA domain') : { what: domain, user: null }), tag }
+  if (nested) return { stage: 1, role: 'unknown', ...of(own ? "guest's stage 1" : `guest's ${pasidName} ${pasid}`), tag }
+  if (own) return { stage: 1, role: 'io_pgtable', ...(domain === null ? of('DMA domain') : { what: domain, user: null }), tag }
   return { stage: 1, role, ...of(`${pasidName} ${pasid}`), tag }
 }
 

@@ -234,3 +234,10 @@ export function faultReason(code: number): FaultReason | null {
 export const FAULT_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
   FAULT_REASONS.map(({ code, name, condition }) => [code, `${name}: ${condition}`]),
 )
+
+/** A fault in words, with its name and code. */
+export function faultText(code: number): string {
+  const reason = faultReason(code)
+  const hex = `fault reason 0x${code.toString(16)}`
+  return reason === null ? hex : `${reason.condition} (${reason.name}, ${hex})`
+}

@@ -1,0 +1,143 @@
+/** PASID directories and tables: each is read once, whichever context entries lead to it. Intel VT-d 4.1, sections 9.4 to 9.6. */
+import { hex } from '../../base/hex.ts'
+import { getNumber } from '../../base/layout.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import { toDouble } from '../../base/u64.ts'
+import type { PtSpace } from '../../format/pt/format.ts'
+import { ENTRY_RULES } from '../../format/vtd/check.ts'
+import { firstStageSpace, secondStageSpace } from '../../format/vtd/context.ts'
+import { faultText } from '../../format/vtd/faults.ts'
+import type { VtdFeatures } from '../../format/vtd/features.ts'
+import { findPasid, pasidsOf, ridPasidOf, TableWalk } from '../../format/vtd/lookup.ts'
+import { PASID_ENTRY, PASID_FPD, PASID_P, PGTT_PASS_THROUGH, pgttOf } from '../../format/vtd/pasid.ts'
+import type { PasidNode, PasidTableNode } from '../graph.ts'
+import { entryView, type Findings } from '../source.ts'
+import type { Budget } from '../space.ts'
+import type { Spaces } from '../spaces.ts'
+import { Alike, Missing, type Owner, PasidTables, pasidSpaceUse, SHARE } from '../tables.ts'
+
+/** PASIDs of one entry of the directory, and of one page of it. */
+const PER_TABLE = 64
+const PER_PAGE = 512 * PER_TABLE
+
+export class PasidDirectories {
+  readonly #memory: WordMemory
+  readonly #features: VtdFeatures
+  readonly #spaces: Spaces
+  readonly #budget: Budget
+  readonly #findings: Findings
+  readonly #tables: PasidTables
+
+  constructor(memory: WordMemory, features: VtdFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
+    this.#memory = memory
+    this.#features = features
+    this.#spaces = spaces
+    this.#budget = budget
+    this.#findings = findings
+    this.#tables = new PasidTables(spaces)
+  }
+
+  nodes(): PasidTableNode[] {
+    return this.#tables.nodes()
+  }
+
+  /** The id of the PASID table of this scalable-mode context entry (a copy of its words). */
+  add(context: Int32Array, owner: Owner): string {
+    const root = toDouble(context[1]!, context[0]! & ~0xfff)
+    const capacity = pasidsOf(context)
+    const rid = ridPasidOf(context, this.#features)
+    return this.#tables.add([root, capacity, rid].join('|'), owner, (id) => ({
+      id,
+      address: BigInt(root),
+      layout: `directory of ${capacity / PER_TABLE} entries`,
+      capacity,
+      withoutPasid: `entry ${rid}`,
+      entries: this.#entries(context, capacity, rid, owner),
+      label: owner.domain,
+    }))
+  }
+
+  /** Every entry in use, by the lookup that the hardware model uses. */
+  #entries(context: Int32Array, capacity: number, rid: number, owner: Owner): PasidNode[] {
+    const place = `PASID table of ${owner.domain ?? owner.user}`
+    const missing = new Missing(place, this.#findings)
+    const walk = new TableWalk()
+    const alike = new Alike()
+    const entries: PasidNode[] = []
+    let unread = false
+    walk.observer = { entry: (_step, _pa, status) => (unread = status < 0) }
+    const limit = Math.ceil(this.#budget.entries / SHARE)
+    let lookups = 0
+    for (let pasid = 0; pasid < capacity; ) {
+      if (lookups++ >= limit || this.#budget.listed <= 0) {
+        this.#findings.add('warning', place, `entries from PASID ${pasid} on were not read: too many`, 'incomplete')
+        break
+      }
+      const fault = findPasid(this.#memory, this.#features, context, 0, pasid, walk)
+      const atTable = walk.reads === 4
+      if (atTable && !unread) {
+        const node = this.#entry(pasid, walk, fault, rid, owner)
+        if (node !== null && alike.admit(node.state === 'bad' ? `${node.note}` : node.entry.words.join())) {
+          entries.push(node)
+          this.#budget.listed--
+        }
+        pasid++
+        continue
+      }
+      const from = pasid
+      const step = atTable || !unread ? PER_TABLE : PER_PAGE
+      pasid = Math.min(capacity, pasid + step - (pasid % step))
+      const address = walk.address[atTable ? 3 : 2]!
+      if (unread) missing.add(`PASIDs ${from}–${pasid - 1}`, address, faultText(fault))
+      else if (walk.rule !== 0)
+        this.#findings.add(
+          'error',
+          `${place}, directory entry at ${hex(address)}`,
+          `PASIDs ${from}–${pasid - 1}: ${faultText(fault)}`,
+          'bad PASID directory entry',
+        )
+    }
+    this.#budget.entries -= lookups
+    missing.done()
+    if (alike.left > 0)
+      this.#findings.add('note', place, `${alike.left} more entries that say the same as others are not listed`, 'alike')
+    return entries
+  }
+
+  /** One entry; null when it is not in use. */
+  #entry(pasid: number, walk: TableWalk, fault: number, rid: number, owner: Owner): PasidNode | null {
+    const words = walk.pasid.slice()
+    const entry = entryView(PASID_ENTRY, walk.address[3]!, words)
+    if ((words[0]! & PASID_P) === 0) {
+      if ((words[0]! & PASID_FPD) === 0) return null
+      return { pasid, state: 'quiet', space: null, note: 'not present, and its faults are not recorded (FPD)', entry }
+    }
+    if (fault !== 0) {
+      const note = `${faultText(fault)}: ${ENTRY_RULES[walk.rule]}`
+      const place = `PASID table entry ${pasid} of ${owner.domain ?? owner.user} at ${hex(walk.address[3]!)}`
+      this.#findings.add('error', place, note, 'bad PASID table entry')
+      return { pasid, state: 'bad', space: null, note, entry }
+    }
+    if (pgttOf(words[0]!) === PGTT_PASS_THROUGH)
+      return { pasid, state: 'valid', space: null, note: 'pass-through: addresses pass as they are', entry }
+    return { pasid, state: 'valid', space: this.#space(pasid, words, rid, owner), note: null, entry }
+  }
+
+  #space(pasid: number, words: Int32Array, rid: number, owner: Owner): string {
+    const tag = `DID ${getNumber(words, PASID_ENTRY.fields.DID)}`
+    const second = secondStageSpace(this.#features, words)
+    const first = firstStageSpace(this.#features, words, second)
+    // Requests without PASID use this one: it is the domain's own.
+    const use = (nested: boolean) =>
+      pasidSpaceUse({ pasid, own: pasid === rid, pasidName: 'PASID', role: 'unknown', tag, nested }, owner)
+    if (first === null) return this.#spaces.add(second!, { ...use(false), stage: 2 })
+    if (second === null) return this.#spaces.add(first, use(false))
+    return this.#spaces.add(first, use(true), this.#under(second, tag, owner))
+  }
+
+  /** The second stage beneath a first one. */
+  #under(second: PtSpace, tag: string, { user, domain }: Owner): string {
+    const label = domain === null ? { what: 'second stage of', user } : { what: domain, user: null }
+    return this.#spaces.add(second, { stage: 2, role: 'io_pgtable', ...label, tag })
+  }
+}
