@@ -1,9 +1,11 @@
 /** All structures that tools can decode, by architecture. A further architecture is one more entry of `STRUCTURE_SETS`. */
+import { AMDVI_STRUCTURES } from './amdvi/structures.ts'
 import { RISCV_STRUCTURES } from './riscv/structures.ts'
 import { SMMUV3_STRUCTURES } from './smmuv3/structures.ts'
 import type { Found, StructureSet } from './structure.ts'
+import { VTD_STRUCTURES } from './vtd/structures.ts'
 
-export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES, RISCV_STRUCTURES]
+export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES, RISCV_STRUCTURES, VTD_STRUCTURES]
 
 /**
  * Structures of this name, whatever its case; several when architectures share the name. `smmuv3:STE` asks for one architecture, and

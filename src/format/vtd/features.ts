@@ -40,6 +40,8 @@ export interface VtdFeatures {
   readonly executeRequests: boolean
   readonly privilegedRequests: boolean
   readonly extendedAccessed: boolean
+  /** The no-write flag of translation requests counts. */
+  readonly noWrite: boolean
   readonly scalable: boolean
   readonly secondStage: boolean
   readonly firstStage: boolean
@@ -143,6 +145,7 @@ export function featuresOf(cap: bigint, ecap: bigint, choices: VtdChoices = UNKN
     executeRequests: e('ERS'),
     privilegedRequests: e('SRS'),
     extendedAccessed: e('EAFS'),
+    noWrite: e('NWFS'),
     scalable: e('SMTS'),
     secondStage: e('SSTS'),
     firstStage: e('FSTS'),

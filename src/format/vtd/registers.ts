@@ -1,5 +1,5 @@
 /** Memory-mapped registers. Intel VT-d 4.1, section 11.4. */
-import { addr, flag, getBits, type Layout, layout, oneOf, uint } from '../../base/layout.ts'
+import { addr, encode, flag, getBits, type Layout, layout, oneOf, uint, wordsToU64 } from '../../base/layout.ts'
 import { hi32, lo32 } from '../../base/u64.ts'
 import { FAULT_RECORD, FAULT_RECORD_BYTES } from './records.ts'
 
@@ -65,6 +65,20 @@ export const ECAP = layout('ECAP', 64, {
   ADMS: flag(52, 'abort-DMA mode'),
   RPRIVS: flag(53, 'RID_PRIV'),
 })
+
+/** Everything that there is, obsolete things too: for tools that know no better. */
+export const FULL_CAP = wordsToU64(
+  encode(CAP, {
+    ...{ ND: 6, AFL: 1, PLMR: 1, PHMR: 1, SAGAW: 0b1110, MGAW: 56, ZLR: 1, FRO: 0x22, SSLPS: 3, PSI: 1, NFR: 7, MAMV: 18 },
+    ...{ DWD: 1, DRD: 1, FS1GP: 1, PI: 1, FS5LP: 1, ESIRTPS: 1, ESRTPS: 1 },
+  }),
+)[0]!
+export const FULL_ECAP = wordsToU64(
+  encode(ECAP, {
+    ...{ C: 1, QI: 1, DT: 1, IR: 1, EIM: 1, PT: 1, SC: 1, IRO: 0xf, MHMV: 15, MTS: 1, NEST: 1, PRS: 1, ERS: 1, SRS: 1, NWFS: 1 },
+    ...{ EAFS: 1, PSS: 19, PASID: 1, DIT: 1, PDS: 1, SMTS: 1, SSADS: 1, SSTS: 1, FSTS: 1, SMPWCS: 1, RPS: 1, ADMS: 1, RPRIVS: 1 },
+  }),
+)[0]!
 
 const command = (status: '' | 'S', what: string, name: string) =>
   layout(name, 32, {

@@ -11,7 +11,7 @@ import type { RegisterFile } from '../registers.ts'
 import { deviceName, type Findings } from '../source.ts'
 
 /** So many entries are told one by one; the others are counted. */
-const TOLD = 4
+const TOLD = 2
 
 /** Says what the table holds. Pages that a dump leaves out count as empty. */
 export function readInterruptTable(
