@@ -22,6 +22,20 @@ export function size(bytes: bigint | number): string {
   return `${value} ${units[unit]}`
 }
 
+/** A size for people: `4 KiB` where that is exact and short, else three digits: `1.50 MiB`. */
+export function about(bytes: bigint): string {
+  const exact = size(bytes)
+  if (exact.length <= 8) return exact
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
+  let unit = 0
+  let value = Number(bytes)
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit++
+  }
+  return `${value >= 100 ? Math.round(value) : value.toPrecision(3)} ${units[unit]}`
+}
+
 /** Reads `0x…`, `0b…`, decimal, with `_` between digits and an optional K, M, G, T or KiB-style suffix. Null when it is none of these. */
 export function parseNumber(text: string): bigint | null {
   const match = /^(0x[0-9a-f_]+|0b[01_]+|[0-9][0-9_]*)\s*(?:([kmgt])(?:ib|b)?)?$/i.exec(text.trim())

@@ -1,6 +1,6 @@
 /** `iomm find`: which devices reach this physical memory, through which tables. */
 import { Command } from 'commander'
-import { hex, parseNumber, size } from '../base/hex.ts'
+import { about, hex, parseNumber, size } from '../base/hex.ts'
 import { rightsText } from '../base/types.ts'
 import { findReaches, type Mapping, type Reach } from '../inspect/find.ts'
 import { spaceAbout, spaceName } from '../render/words.ts'
@@ -68,7 +68,7 @@ async function find(input: string, phys: string, options: Options): Promise<numb
     print(toJson({ machine: graph.title, start: BigInt(start), end: BigInt(end), complete, reaches: reaches.map(plain) }))
   } else {
     const paint = colourFor(process.stdout) ? COLOURS : PLAIN
-    const what = `${hex(start)} to ${hex(end - 1)} (${size(end - start)})`
+    const what = `${hex(start)} to ${hex(end - 1)} (${about(BigInt(end - start))})`
     print(
       paint.bold(
         reaches.length === 0

@@ -18,6 +18,8 @@ export interface OpenedMachine {
   readonly model: IommuModel
   /** Devices that have a name. */
   readonly devices: NonNullable<Names['devices']>
+  /** All that is known beside the tables. */
+  readonly names: Names
   graph(): MachineGraph
 }
 
@@ -50,13 +52,15 @@ export async function openInput(path: string): Promise<OpenedMachine> {
 async function openedScenario(path: string): Promise<OpenedMachine> {
   const { machine } = completeRun(await readScenario(path))
   const { memory, model } = machine
+  const names = machine.names()
   const title = basename(path)
   return {
     title,
     memory,
     architecture: architectureOf(machine.architecture.kind, path),
     model,
-    devices: machine.names().devices ?? new Map(),
+    devices: names.devices ?? new Map(),
+    names,
     graph: () => graphOf(machine, title),
   }
 }
@@ -82,6 +86,7 @@ export function openedCapture(capture: Capture): OpenedMachine {
     architecture,
     model: architecture.restore(memory, register),
     devices: names.devices ?? new Map(),
+    names,
     graph: () => architecture.inspect({ title, memory, register, names }),
   }
 }

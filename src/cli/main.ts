@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command: one file per sub-command beside this one. */
 import { Command, CommanderError } from 'commander'
+import { auditCommand } from './audit.ts'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
 import { findCommand } from './find.ts'
@@ -20,7 +21,15 @@ const program = new Command('iomm')
 Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
   )
 
-for (const command of [runCommand(), showCommand(), walkCommand(), findCommand(), decodeCommand(), verifyCommand()]) {
+for (const command of [
+  runCommand(),
+  showCommand(),
+  walkCommand(),
+  findCommand(),
+  auditCommand(),
+  decodeCommand(),
+  verifyCommand(),
+]) {
   // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.
   program.addCommand(command.copyInheritedSettings(program))
 }

@@ -133,7 +133,7 @@ describe('which devices reach a physical page', () => {
       const leaf = findLeafTable(machine, own.table, table * 0x20_0000)
       for (let slot = 0; slot < 512; slot++) {
         const page = (2 ** 20 - table * 512 - slot) % 2 ** 19
-        machine.memory.words[machine.memory.indexForWrite(leaf + slot * 8, 8)] = (PAGE + page * 4096) | 0x743
+        machine.memory.words[machine.memory.indexForWrite(leaf + slot * 8)] = (PAGE + page * 4096) | 0x743
       }
     }
     const graph = graphOf(machine)

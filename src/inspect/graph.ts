@@ -98,6 +98,8 @@ export interface DeviceNode {
   readonly space: string | null
   readonly note: string | null
   readonly entry: EntryView | null
+  /** Which field says that its translated requests (ATS) are believed without a look at the tables: `EATS = 1`. */
+  readonly ats?: string | null
 }
 
 /** Something in the tables that is wrong or cannot be read. */
@@ -156,10 +158,20 @@ export interface MachineGraph {
   readonly rest: readonly string[]
 }
 
+/** What lies in physical memory, end exclusive. */
+export interface MemoryRegion {
+  readonly start: bigint
+  readonly end: bigint
+  /** As `/proc/iomem` calls it: `System RAM`, `Kernel code`. */
+  readonly name: string
+}
+
 /** Names that the tables do not hold. */
 export interface Names {
   /** By device id. */
   readonly devices?: ReadonlyMap<number, { readonly name: string; readonly detail?: string; readonly domain?: string }>
   /** By root address of a page table. */
   readonly spaces?: ReadonlyMap<bigint, { readonly label: string; readonly role: SpaceNode['role'] }>
+  /** Larger regions before those inside them. */
+  readonly memory?: readonly MemoryRegion[]
 }

@@ -1,5 +1,5 @@
 /** Sizes, counts and address spaces in words: the same in every output. */
-import { size } from '../base/hex.ts'
+import { about } from '../base/hex.ts'
 import type { DeviceNode, MachineGraph, SpaceNode } from '../inspect/graph.ts'
 import { clean } from './clean.ts'
 
@@ -16,20 +16,6 @@ export function count(number: number | bigint, one: string, many = plural(one)):
 /** `12,345`. */
 export function grouped(number: number | bigint): string {
   return number.toString().replace(/\B(?=(\d{3})+$)/g, ',')
-}
-
-/** A size for people: `4 KiB` where that is exact and short, else three digits: `1.50 MiB`. */
-export function about(bytes: bigint): string {
-  const exact = size(bytes)
-  if (exact.length <= 8) return exact
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']
-  let unit = 0
-  let value = Number(bytes)
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${value >= 100 ? Math.round(value) : value.toPrecision(3)} ${units[unit]}`
 }
 
 /** What kind of space it is: `io_pgtable`, `io_mm → mm X`, `io_mm → private`, `page table`. */

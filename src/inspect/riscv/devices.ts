@@ -17,7 +17,9 @@ import {
   modeOf,
   PDTP_BARE,
   TC_DTF,
+  TC_EN_ATS,
   TC_PDTV,
+  TC_T2GPA,
   TC_V,
 } from '../../format/riscv/contexts.ts'
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
@@ -91,7 +93,11 @@ function nodeOf(context: DeviceContext, { id, address, words: dc }: Candidate): 
   const layout = features.extended ? DC : DC_BASE
   const entry = entryView(layout, address, dc.slice(0, layout.bits / 32))
   const user = deviceName(names, id)
-  const node = (state: DeviceNode['state'], more: Partial<DeviceNode> = {}) => deviceNode(id, names, state, { entry, ...more })
+  // With T2GPA, translated requests are guest physical addresses, and go through the second stage.
+  const trusted = (dc[DC_TC]! & (TC_EN_ATS | TC_T2GPA)) === TC_EN_ATS
+  const ats = trusted ? 'tc.EN_ATS = 1, tc.T2GPA = 0' : null
+  const node = (state: DeviceNode['state'], more: Partial<DeviceNode> = {}) =>
+    deviceNode(id, names, state, { entry, ats: state === 'tables' ? ats : null, ...more })
   const rule = checkDc(dc, 0, features)
   if (rule !== 0) {
     const note = `DDT entry misconfigured (cause 259): ${CONTEXT_RULES[rule]}`

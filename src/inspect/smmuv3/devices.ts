@@ -80,6 +80,8 @@ function deviceOf(context: DeviceContext, { id, address, words }: Candidate): De
     const label = domain === null ? { what: 'stage 2 of', user: name } : { what: domain, user: null }
     under = { id: spaces.add(space, { stage: 2, role: 'io_pgtable', ...label, tag }), space }
   }
-  if ((config & 1) === 0) return node('tables', { space: under!.id })
-  return node('tables', { pasidTable: tables.add(words, { user: name, domain }, under) })
+  // 1: full ATS, translated requests are physical addresses. 2: split-stage, they go through stage 2 (5.2 EATS).
+  const ats = getNumber(words, STE.fields.EATS) === 1 ? 'EATS = 1' : null
+  if ((config & 1) === 0) return node('tables', { ats, space: under!.id })
+  return node('tables', { ats, pasidTable: tables.add(words, { user: name, domain }, under) })
 }
