@@ -5,7 +5,7 @@ import { SMMUV3_STRUCTURES } from './smmuv3/structures.ts'
 import type { Found, StructureSet } from './structure.ts'
 import { VTD_STRUCTURES } from './vtd/structures.ts'
 
-export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES, RISCV_STRUCTURES, VTD_STRUCTURES]
+export const STRUCTURE_SETS: readonly StructureSet[] = [SMMUV3_STRUCTURES, RISCV_STRUCTURES, VTD_STRUCTURES, AMDVI_STRUCTURES]
 
 /**
  * Structures of this name, whatever its case; several when architectures share the name. `smmuv3:STE` asks for one architecture, and
