@@ -2,7 +2,7 @@
 import type { DescribedField } from '../base/layout.ts'
 import { INSPECTORS } from '../inspect/registry.ts'
 import type { Inspector } from '../inspect/source.ts'
-import type { PhysicalMemory } from '../memory/physical.ts'
+import { PhysicalMemory, type RamRange } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import type { Capture } from '../node/index.ts'
 import { CliError, EXIT_UNSUPPORTED } from './common.ts'
@@ -14,6 +14,8 @@ export interface Readable {
   readonly name: string
   /** The hardware model in the state that registers describe. Nothing is done: no command runs, no record is written. */
   restore(memory: PhysicalMemory, register: Capture['register']): IommuModel
+  /** Where a dump may leave out pages that are all zero: tables and queues that registers point to. */
+  zeros?(register: Capture['register']): readonly RamRange[]
   /** The fields of a fault record. */
   describeRecord(words: readonly bigint[]): { name: string; fields: DescribedField[] } | null
   /** Permissions that captures of it tell. */
@@ -22,6 +24,12 @@ export interface Readable {
 
 export interface Architecture extends Readable {
   readonly inspect: Inspector
+}
+
+/** The memory of a capture, with zeros where its dump leaves out what the architecture says may be left out. */
+export function memoryOf({ memory, core, register }: Capture, { zeros }: Readable): PhysicalMemory {
+  const ranges = zeros?.(register) ?? []
+  return ranges.length === 0 ? memory : new PhysicalMemory(ranges, core)
 }
 
 /** By the name that captures and scenarios use. */

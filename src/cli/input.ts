@@ -6,7 +6,7 @@ import type { MachineGraph, Names } from '../inspect/graph.ts'
 import type { PhysicalMemory } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import { type Capture, InputError, isCapture, openCapture, requesterId } from '../node/index.ts'
-import { type Architecture, architectureOf } from './architectures.ts'
+import { type Architecture, architectureOf, memoryOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
 import { completeRun, graphOf, readScenario } from './run.ts'
 
@@ -79,7 +79,8 @@ export async function withInputErrors<T>(body: () => Promise<T>): Promise<T> {
 /** A capture as a machine. @throws CliError for an IOMMU that nothing here reads. */
 export function openedCapture(capture: Capture): OpenedMachine {
   const architecture = architectureOf(capture.iommu, capture.sideFile)
-  const { memory, register, names, title } = capture
+  const { register, names, title } = capture
+  const memory = memoryOf(capture, architecture)
   return {
     title,
     memory,

@@ -47,7 +47,8 @@ function captureLists(capture: Capture): Verification {
     const id = capture.deviceId(name)
     if (id !== null && !devices.has(id)) devices.set(id, { name })
   }
-  const { title, memory, register } = capture
+  const { title, register } = capture
+  const { memory } = machine
   const graph = machine.architecture.inspect({ title, memory, register, names: { devices } })
   const tables = tableList(graph, side.tables, capture.deviceId, facts.names)
   const lists: CheckList[] = [

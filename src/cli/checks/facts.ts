@@ -5,6 +5,7 @@ import type { CheckList } from './contract.ts'
 import { debugList, RISCV_FACTS } from './riscv.ts'
 import { configList, SMMUV3_FACTS } from './smmuv3.ts'
 import type { FactNames } from './tables.ts'
+import { VTD_FACTS } from './vtd.ts'
 
 export interface ArchitectureFacts {
   readonly names: FactNames
@@ -15,6 +16,7 @@ export interface ArchitectureFacts {
 const FACTS: Record<string, ArchitectureFacts> = {
   smmuv3: { names: SMMUV3_FACTS, more: (capture) => [configList(capture)] },
   riscv: { names: RISCV_FACTS, more: (capture, explain) => [debugList(capture, explain)] },
+  vtd: { names: VTD_FACTS, more: () => [] },
 }
 
 /** @throws RangeError for a kind that `architectures.ts` does not have either. */
