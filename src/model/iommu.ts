@@ -64,6 +64,8 @@ export interface Interrupt {
   readonly level: boolean
   /** Address of the descriptor that the interrupt was posted to; null: it was not. */
   readonly posted: bigint | null
+  /** Of a posted interrupt: whether the notification (its vector and destination are told here) goes out now. */
+  readonly notified?: boolean
 }
 
 export interface IommuModel {

@@ -97,4 +97,16 @@ export class EntryCache {
       keys[at + 1] = NO_KEY
     }
   }
+
+  /** Forgets the entries that a command covers. @param covered of an entry: its device, its process, and where its words are. */
+  invalidateWhere(covered: (device: number, process: number, words: Int32Array, at: number) => boolean): void {
+    const keys = this.#keys
+    this.#epoch[0]!++
+    for (let slot = 0; slot < this.size; slot++) {
+      const device = keys[slot * 2]!
+      if (device === NO_KEY || !covered(device, keys[slot * 2 + 1]!, this.words, slot * this.#wordsPer)) continue
+      keys[slot * 2] = NO_KEY
+      keys[slot * 2 + 1] = NO_KEY
+    }
+  }
 }
