@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { auditCommand } from './audit.ts'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
+import { diffCommand } from './diff.ts'
 import { findCommand } from './find.ts'
 import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
@@ -21,17 +22,12 @@ const program = new Command('iomm')
 Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unreadable input, 4 not supported.`,
   )
 
-for (const command of [
-  runCommand(),
-  showCommand(),
-  walkCommand(),
-  findCommand(),
-  auditCommand(),
-  decodeCommand(),
-  verifyCommand(),
-]) {
+/** In the order of the help text. */
+const COMMANDS = [runCommand, showCommand, walkCommand, findCommand, auditCommand, diffCommand, decodeCommand, verifyCommand]
+
+for (const make of COMMANDS) {
   // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.
-  program.addCommand(command.copyInheritedSettings(program))
+  program.addCommand(make().copyInheritedSettings(program))
 }
 
 // A reader that went away (`| head`) is no error.
