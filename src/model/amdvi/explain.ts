@@ -1,0 +1,116 @@
+/** Each step of a translation in words: what was read, where, and what follows from it. It sees what the translator sees. */
+import type { TranslationStep } from '../../base/explain.ts'
+import { hex, size } from '../../base/hex.ts'
+import { describe, type Layout, type Words, wordsToU64 } from '../../base/layout.ts'
+import { rightsText } from '../../base/types.ts'
+import { u64 } from '../../base/u64.ts'
+import { WAY_ABORT, WAY_BYPASS, WAY_GCR3, WAY_PASS_THROUGH } from '../../format/amdvi/context.ts'
+import { DTE, dteGlx, gcr3Root } from '../../format/amdvi/dte.ts'
+import { GCR3_ENTRY, GCR3_POINTER, gcr3Address } from '../../format/amdvi/gcr3.ts'
+import { FOUND, HOST_REFUSED, ILLEGAL, NOT_VALID, type TableWalk } from '../../format/amdvi/lookup.ts'
+import { CONTROL, REG } from '../../format/amdvi/registers.ts'
+import { describeEntry } from '../../format/pt/describe.ts'
+import { ENTRY_LEAF, leafLog2, outputOf } from '../../format/pt/entry.ts'
+import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
+import { WALK_OK, type Walker, type WalkObserver } from '../../format/pt/walker.ts'
+import type { ConfigObserver, Device } from './config.ts'
+import type { RegisterFile } from './registers.ts'
+import { entryText } from './why.ts'
+
+export class Explainer implements ConfigObserver, WalkObserver {
+  steps: TranslationStep[] = []
+  /** The walker that it observes. */
+  walker: Walker | null = null
+
+  /** The register that decides before any table does. */
+  registers(registers: RegisterFile): void {
+    if (registers.enabled) return
+    const words = Int32Array.of(registers.get(REG.CONTROL), registers.get(REG.CONTROL + 4))
+    this.#structure('CONTROL', CONTROL, null, words, 'IommuEn is 0: no tables are read, everything passes as it is')
+  }
+
+  device(device: Device): void {
+    const { status, address, words, why } = device
+    const read = status === FOUND || status === ILLEGAL
+    if (read) this.#structure('DTE', DTE, address, words, status === FOUND ? deviceText(device) : `illegal: ${why}`)
+    else this.#nothing('DTE', address, why)
+  }
+
+  gcr3(level: number, pa: number, status: number, walk: TableWalk): void {
+    const name = level === 1 ? 'GCR3 entry' : 'GCR3 pointer'
+    if (status !== FOUND && status !== NOT_VALID) {
+      const why = status === HOST_REFUSED ? 'the host tables refuse this guest physical address' : 'cannot be read'
+      this.#nothing(name, status === HOST_REFUSED ? -1 : pa, why)
+      return
+    }
+    const words = walk.entry.slice()
+    const next = hex(gcr3Address(words[1]!, words[0]!))
+    const valid = level === 1 ? `valid, guest tables at ${next}` : `valid, next table at ${next}`
+    this.#structure(name, level === 1 ? GCR3_ENTRY : GCR3_POINTER, pa, words, status === FOUND ? valid : 'not valid: V is 0')
+  }
+
+  entry(stage: number, space: PtSpace, depth: number, pa: number, hi: number, lo: number, kind: number, status: number): void {
+    const { format } = space
+    const output = outputOf(format, hi, lo)
+    const next = space.stage2 === null ? '' : 'guest physical '
+    this.steps.push({
+      structure: format.name,
+      // Host tables are the second stage, also where there is no first one.
+      stage: stage === 2 || !format.name.includes('v2') ? 2 : 1,
+      level: levelOf(format, depth),
+      address: BigInt(pa),
+      words: [u64(hi, lo)],
+      fields: describeEntry(format, kind, hi, lo),
+      decided: this.#entryDecided(space, depth, stage, hi, lo, kind, status, output, next),
+    })
+  }
+
+  #entryDecided(
+    space: PtSpace,
+    depth: number,
+    stage: number,
+    hi: number,
+    lo: number,
+    kind: number,
+    status: number,
+    output: number,
+    next: string,
+  ): string {
+    // What the tables above leave of the leaf's rights, as the walk has it.
+    const rights = (stage === 2 ? this.walker?.outer?.rights : this.walker?.rights) ?? 0
+    if (status !== WALK_OK) return entryText(space, depth, status, lo, rights)
+    if (kind !== ENTRY_LEAF) return `table at ${next}${hex(output)}`
+    const { format } = space
+    const cover = 2 ** (format.large === 0 ? coverLog2(format, depth) : leafLog2(format, depth, hi, lo))
+    return `page of ${size(cover)} at ${next}${hex(output - (output % cover))}, ${rightsText(rights)}`
+  }
+
+  #structure(structure: string, layout: Layout, address: number | null, words: Words, decided: string): void {
+    this.steps.push({
+      structure,
+      stage: 0,
+      level: null,
+      address: address === null ? null : BigInt(address),
+      words: wordsToU64(words),
+      fields: describe(layout, words),
+      decided,
+    })
+  }
+
+  #nothing(structure: string, address: number, decided: string): void {
+    const at = address < 0 ? null : BigInt(address)
+    this.steps.push({ structure, stage: 0, level: null, address: at, words: [], fields: [], decided })
+  }
+}
+
+function deviceText(device: Device): string {
+  const { way, words, host, guest, domain, mode } = device
+  if (way === WAY_BYPASS) return 'V is 0: everything passes as it is'
+  if (way === WAY_ABORT) return 'valid, but TV is 0: what needs a translation is aborted'
+  const parts = ['valid', `domain ${domain}`, rightsText(device.allowed)]
+  if (host !== null) parts.push(`host tables of ${mode} level${mode === 1 ? '' : 's'} at ${hex(host.root)}`)
+  if (guest) parts.push(`GCR3 table of ${dteGlx(words) + 1} level${dteGlx(words) === 0 ? '' : 's'} at ${hex(gcr3Root(words))}`)
+  if (way === WAY_GCR3) parts.push('without PASID its entry 0')
+  else if (way === WAY_PASS_THROUGH) parts.push('without PASID addresses pass as they are')
+  return parts.join(', ')
+}
