@@ -6,17 +6,13 @@ import { MmError } from './vma.ts'
 /** Allocations for tables and frames: exhaustion becomes an MmError, which a fault can answer. */
 export class TableMemory implements PageAllocator {
   readonly #memory: PhysicalMemory
-  /** What was allocated since this was last emptied. */
-  readonly fresh: { readonly pa: number; readonly bytes: number }[] = []
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
   }
 
   allocate(bytes: number): number {
-    const pa = allocateOrThrow(this.#memory, bytes)
-    this.fresh.push({ pa, bytes })
-    return pa
+    return allocateOrThrow(this.#memory, bytes)
   }
 
   free(pa: number, bytes: number): void {

@@ -5,7 +5,8 @@
  */
 import { PR, PW, UR, UW } from '../base/types.ts'
 import type { PtFormat } from '../format/pt/format.ts'
-import { type MapOptions, type PageTable, rightsIndex } from '../format/pt/mapper.ts'
+import { rightsIndex } from '../format/pt/leaf-words.ts'
+import type { MapOptions, PageTable } from '../format/pt/mapper.ts'
 
 /** What software wants of a leaf. */
 export interface LeafState {
@@ -75,5 +76,5 @@ export function leafAccessed(format: PtFormat, leaf: Leaf): boolean {
 
 /** `rights`, or without those of the other privilege where the format cannot give a page to both. */
 export function sayable(format: PtFormat, rights: number, kernel: boolean): number {
-  return rightsIndex(format.leafRights, rights) >= 0 ? rights : kernel ? rights & 0b111000 : rights & 0b000111
+  return rightsIndex(format, rights) >= 0 ? rights : kernel ? rights & 0b111000 : rights & 0b000111
 }

@@ -69,15 +69,7 @@ export class Pages {
   install(at: number, frame: number, bytes: number, rights: number, kernel: boolean, state: LeafState): void {
     const request = leafRequest(this.#format, sayable(this.#format, rights, kernel), state)
     const maxLeafDepth = bytes === this.pageBytes ? 0 : 1
-    this.#memory.fresh.length = 0
-    try {
-      this.table.map(at, frame, bytes, request.rights, { ...request.options, maxLeafDepth })
-    } catch (error) {
-      // One leaf has one way down: the tables made for it are not yet pointed to.
-      for (const { pa, bytes } of this.#memory.fresh) this.#memory.free(pa, bytes)
-      this.table.tables -= this.#memory.fresh.length
-      throw error
-    }
+    this.table.map(at, frame, bytes, request.rights, { ...request.options, maxLeafDepth })
     this.#entries.set(at, { kind: 'present', frame, bytes })
   }
 

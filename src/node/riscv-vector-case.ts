@@ -4,7 +4,7 @@
  */
 import { getNumber } from '../base/layout.ts'
 import { hi32, lo32, u64 } from '../base/u64.ts'
-import { swap32 } from '../format/pt/walker.ts'
+import { swap32 } from '../format/pt/entry.ts'
 import { ppnAddressAt10 } from '../format/riscv/contexts.ts'
 import { MSI_PTE_MRIF } from '../format/riscv/msi.ts'
 import { FAULT_RECORD, PAGE_REQUEST } from '../format/riscv/records.ts'

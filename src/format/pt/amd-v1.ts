@@ -3,7 +3,7 @@
  * larger than their level. AMD I/O virtualization (48882), 2.2.3 "I/O Page Tables for Host Translations".
  */
 import { PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
-import { LARGE_AMD, LEAF_BY_NEXT_LEVEL, type PtFormat, type RightsField, rightsTable, TOP_ZERO } from './format.ts'
+import { LARGE_AMD, LEAF_BY_NEXT_LEVEL, NO_FIX, type PtFormat, type RightsField, rightsTable, TOP_ZERO } from './format.ts'
 
 export const AMD_PR = 1 << 0
 export const AMD_A = 1 << 5
@@ -56,6 +56,7 @@ export const AMD_V1: PtFormat = {
   leafRights: RIGHTS,
   userLo: 0,
   tableRights: RIGHTS,
+  settle: NO_FIX,
   // Bits 58:52 of a leaf; bits 60:52 of a table entry, which has no U and FC.
   reservedLeafLo: new Int32Array(6),
   reservedLeafHi: new Int32Array(6).fill(0x7f << 20),

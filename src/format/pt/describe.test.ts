@@ -2,10 +2,10 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { getField, maskIn } from '../../base/layout.ts'
 import { describeEntry } from './describe.ts'
+import { ENTRY_ABSENT, ENTRY_LEAF, ENTRY_TABLE, outputOf } from './entry.ts'
 import type { PtFormat } from './format.ts'
 import { vmsav8 } from './vmsav8.ts'
 import { vmsav8Entry } from './vmsav8-entries.ts'
-import { ENTRY_ABSENT, ENTRY_LEAF, ENTRY_TABLE, outputOf } from './walker.ts'
 
 const formats = ([12, 14, 16] as const).flatMap((granule) =>
   (['el1', 'el2', 'stage2', 'stage2-xnx'] as const).flatMap((regime) => [vmsav8(granule, regime), vmsav8(granule, regime, true)]),

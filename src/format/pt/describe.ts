@@ -1,8 +1,8 @@
 /** Page-table entries field by field. A further format's layouts are one more line. */
 import { type DescribedField, describe } from '../../base/layout.ts'
+import { ENTRY_ABSENT, ENTRY_LEAF } from './entry.ts'
 import type { PtFormat } from './format.ts'
 import { vmsav8Entry } from './vmsav8-entries.ts'
-import { ENTRY_ABSENT, ENTRY_LEAF } from './walker.ts'
 
 const LAYOUTS = [vmsav8Entry]
 

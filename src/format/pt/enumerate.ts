@@ -1,7 +1,6 @@
 /** Every leaf of a space, in input order, by the same `classify` that the walker uses. Hostile tables cost at most the budget. */
 import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS } from '../../base/types.ts'
-import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, TOP_ONES, TOP_SIGN } from './format.ts'
 import {
   aligned,
   classify,
@@ -16,9 +15,9 @@ import {
   outputOf,
   swap32,
   tableRights,
-  WALK_OK,
-  Walker,
-} from './walker.ts'
+} from './entry.ts'
+import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, TOP_ONES, TOP_SIGN } from './format.ts'
+import { WALK_OK, Walker } from './walker.ts'
 
 /** The leaf that an enumeration is at. The same object each time: copy what must last. */
 export interface LeafView {
@@ -205,7 +204,7 @@ class Enumeration implements LeafView {
       return
     }
     this.leaves++
-    this.rights = space.fix[leafRights(space, hi, lo) & limit]!
+    this.rights = space.fix[format.settle[leafRights(space, hi, lo) & limit]!]!
     this.log2 = log2
     this.#numbers[OUTPUT] = cut(outHi, outLo, log2)
     if (log2 !== shift) {

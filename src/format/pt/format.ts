@@ -66,6 +66,8 @@ export interface PtFormat {
   readonly userLo: number
   /** What a table entry still allows below it. */
   readonly tableRights: RightsField
+  /** Rules over what leaf and tables together allow, 64 entries: rights → rights (Arm: what EL0 writes, EL1 does not execute). */
+  readonly settle: Uint8Array
   /** Reserved bits by depth, which must be zero; a format that ignores reserved bits has zeros. */
   readonly reservedLeafLo: Int32Array
   readonly reservedLeafHi: Int32Array
@@ -73,7 +75,7 @@ export interface PtFormat {
   readonly reservedTableHi: Int32Array
   /** Whether a large leaf whose output is not aligned to its size is a fault (RISC-V, VT-d) or those bits are ignored (Arm). */
   readonly misalignedFaults: boolean
-  /** Low-word bit that records an access; 0: the format has none. */
+  /** Low-word bit that records an access; 0: the format has none. Several (VT-d EA): all are needed, all are set. */
   readonly accessed: number
   /** Whether table entries have the access bit too. */
   readonly accessedInTables: boolean

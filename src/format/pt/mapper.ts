@@ -3,8 +3,9 @@
  * Addresses are doubles; all are multiples of the page size, so exact up to 2^64.
  */
 import type { PageAllocator, WordMemory } from '../../base/memory.ts'
-import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtFormat, type PtSpace, type RightsField, tableLog2 } from './format.ts'
-import { classify, ENTRY_ABSENT, ENTRY_LEAF, ENTRY_TABLE, leafRights, outputOf } from './walker.ts'
+import { classify, ENTRY_ABSENT, ENTRY_LEAF, ENTRY_TABLE, leafLog2, leafRights, outputOf } from './entry.ts'
+import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, tableLog2 } from './format.ts'
+import { type LeafBits, newLeaf, newPointer, relocated, rightsIndex, runsAt, runWords, type Words } from './leaf-words.ts'
 
 /** A range or size that cannot be mapped. `code` names the mistake. */
 export class MapError extends Error {
@@ -22,35 +23,28 @@ export interface FreedTable {
   readonly bytes: number
 }
 
-export interface MapOptions {
+export interface MapOptions extends LeafBits {
   /** Largest depth at which leaves may be made; 0 allows pages only. */
   readonly maxLeafDepth?: number
-  /** Bits to set or clear in each new leaf's words, over what the format and the space give (access and dirty state, contiguous …). */
-  readonly setLo?: number
-  readonly clearLo?: number
-  readonly setHi?: number
+  /** Use the sizes that take several entries: AMD's next level 7, RISC-V's NAPOT, Arm's contiguous hint. Default false. */
+  readonly runs?: boolean
 }
 
-/** The rights field's index bits for the rights wanted, or the fewest more where the format cannot say exactly that (first stages have no write-only). */
-export function rightsIndex(field: RightsField, rights: number): number {
-  let best = -1
-  let bestExtra = 64
-  for (let index = 0; index < field.rights.length; index++) {
-    const given = field.rights[index]!
-    if ((rights & ~given) !== 0) continue
-    const extra = popcount(given & ~rights)
-    if (extra < bestExtra) {
-      best = index
-      bestExtra = extra
-    }
-  }
-  return best
+/** What `map` carries down. */
+interface Mapping {
+  /** Output minus input. */
+  readonly delta: number
+  /** Index of the format's `leafRights`. */
+  readonly rights: number
+  readonly options: MapOptions
+  /** Tables that this map made. */
+  readonly made: Set<number>
 }
 
-function popcount(value: number): number {
-  let count = 0
-  for (let rest = value; rest !== 0; rest &= rest - 1) count++
-  return count
+/** What `unmap` carries down. */
+interface Unmapping {
+  readonly freed: FreedTable[]
+  readonly beforeSplit: ((iova: number, size: number) => void) | undefined
 }
 
 /** One page table that the OS side writes. */
@@ -71,28 +65,36 @@ export class PageTable {
   }
 
   /**
-   * Maps [iova, iova + size) to [pa, …) with the largest leaves that fit.
-   * @throws MapError when something is mapped there, the range is not aligned to pages or outside the space; then nothing was changed.
+   * Maps [iova, iova + size) to [pa, …) with the largest leaves that fit; tables that are there are used.
+   * @throws MapError when something is mapped there, the range is not aligned to pages or outside the space; what the allocator throws when
+   *   it has no memory for a table. Then nothing was changed.
    */
   map(iova: number, pa: number, size: number, rights: number, options: MapOptions = {}): void {
+    const { format, root, topDepth, outputLimit } = this.space
     this.#check(iova, size)
-    if (pa % 2 ** this.space.format.granuleLog2 !== 0 || pa < 0 || pa + size > this.space.outputLimit)
+    if (pa % 2 ** format.granuleLog2 !== 0 || pa < 0 || pa + size > outputLimit)
       throw new MapError(
         'unaligned',
-        `physical address 0x${pa.toString(16)}: needs page alignment, below 0x${this.space.outputLimit.toString(16)}`,
+        `physical address 0x${pa.toString(16)}: needs page alignment, below 0x${outputLimit.toString(16)}`,
       )
-    const index = rightsIndex(this.space.format.leafRights, rights)
+    const index = rightsIndex(format, rights)
     // Without rights, an entry of some formats would not be a leaf (RISC-V: it would point to a table).
-    const plain = index < 0 ? null : this.#leafWords(0, pa, index, {})
-    if (plain === null || classify(this.space.format, 0, plain.hi, plain.lo) !== ENTRY_LEAF)
-      throw new MapError('no-rights', `${this.space.format.name} has no way to say rights ${rights}`)
-    const taken = this.#firstMapped(this.space.root, this.space.topDepth, 0, iova, iova + size)
+    const plain = index < 0 ? null : newLeaf(this.space, 0, pa, index, {})
+    if (plain === null || classify(format, 0, plain.hi, plain.lo) !== ENTRY_LEAF) throw this.#noRights(rights)
+    const taken = this.#firstMapped(root, topDepth, 0, iova, iova + size)
     if (taken >= 0) throw new MapError('already-mapped', `0x${taken.toString(16)} is mapped already; unmap it first`)
-    this.#map(this.space.root, this.space.topDepth, 0, iova, iova + size, pa - iova, index, options)
+    const mapping: Mapping = { delta: pa - iova, rights: index, options, made: new Set() }
+    try {
+      this.#map(root, topDepth, 0, iova, iova + size, mapping)
+    } catch (error) {
+      this.#undo(root, topDepth, 0, iova, iova + size, mapping.made)
+      throw error
+    }
   }
 
   /**
-   * Unmaps what is mapped in [iova, iova + size). A block that is only partly inside is replaced by a table of what stays.
+   * Unmaps what is mapped in [iova, iova + size). A block that is only partly inside is replaced by a table of what stays, a run by leaves
+   * of one entry each.
    * @param beforeSplit called after such a block was made invalid and before the table takes its place, with the block's range:
    *   invalidate it there (break before make). Without it the table takes the block's place at once.
    * @returns bytes that were mapped, and tables to free after the range is invalidated.
@@ -100,11 +102,11 @@ export class PageTable {
   unmap(iova: number, size: number, beforeSplit?: (iova: number, size: number) => void): { bytes: number; freed: FreedTable[] } {
     this.#check(iova, size)
     const freed: FreedTable[] = []
-    const bytes = this.#unmap(this.space.root, this.space.topDepth, 0, iova, iova + size, freed, beforeSplit)
+    const bytes = this.#unmap(this.space.root, this.space.topDepth, 0, iova, iova + size, { freed, beforeSplit })
     return { bytes, freed }
   }
 
-  /** Address of the entry that maps this page, and its depth; null when none does. For software that edits its own leaves. */
+  /** Address of the entry that maps this page, its depth and its words; null when none does. For software that edits its own leaves. */
   leaf(iova: number): { pa: number; depth: number; hi: number; lo: number } | null {
     const { format, root, topDepth } = this.space
     let table = root
@@ -121,24 +123,28 @@ export class PageTable {
 
   /** Replaces an existing leaf's words, in one 64-bit write. */
   replaceLeaf(pa: number, hi: number, lo: number): void {
-    this.#write(pa, hi, lo)
+    this.#write(pa, { hi, lo })
   }
 
   /** The words of a leaf of this space. */
-  leafWords(depth: number, pa: number, rights: number, options: MapOptions = {}): { hi: number; lo: number } {
-    const index = rightsIndex(this.space.format.leafRights, rights)
-    if (index < 0) throw new MapError('no-rights', `${this.space.format.name} has no way to say rights ${rights}`)
-    return this.#leafWords(depth, pa, index, options)
+  leafWords(depth: number, pa: number, rights: number, options: LeafBits = {}): Words {
+    const index = rightsIndex(this.space.format, rights)
+    if (index < 0) throw this.#noRights(rights)
+    return newLeaf(this.space, depth, pa, index, options)
   }
 
   /** What an existing leaf allows by itself. */
   leafRights(hi: number, lo: number): number {
-    return leafRights(this.space, hi, lo)
+    return this.space.format.settle[leafRights(this.space, hi, lo)]!
   }
 
   /** Frees every table below the top one. Only when the hardware cannot reach them any more. @returns whether any leaf was mapped. */
   destroy(): boolean {
     return this.#destroy(this.space.root, this.space.topDepth)
+  }
+
+  #noRights(rights: number): MapError {
+    return new MapError('no-rights', `${this.space.format.name} has no way to say rights ${rights}`)
   }
 
   #check(iova: number, size: number): void {
@@ -155,58 +161,84 @@ export class PageTable {
       )
   }
 
-  #map(
-    table: number,
-    depth: number,
-    base: number,
-    start: number,
-    end: number,
-    delta: number,
-    rights: number,
-    options: MapOptions,
-  ): void {
+  #map(table: number, depth: number, base: number, start: number, end: number, mapping: Mapping): void {
+    const { format } = this.space
+    const { delta, options } = mapping
+    const step = 2 ** coverLog2(format, depth)
+    const fits = ((format.leafDepths >>> depth) & 1) === 1 && depth <= (options.maxLeafDepth ?? 31)
+    const runs = fits && options.runs ? runsAt(format, depth) : []
+    for (let at = start; at < end; ) {
+      const entryBase = at - ((at - base) % step)
+      const pa = table + ((entryBase - base) / step) * this.#entryBytes
+      const entry = this.#read(pa)
+      let next = Math.min(end, entryBase + step)
+      // A table stays where it is, though nothing is mapped in it: hardware may know it.
+      if (classify(format, depth, entry.hi, entry.lo) === ENTRY_TABLE) {
+        this.#map(outputOf(format, entry.hi, entry.lo), this.#below(depth, entry.lo), entryBase, at, next, mapping)
+        at = next
+        continue
+      }
+      const run = runs.find((log2) => this.#runFits(pa, depth, at, end, delta, log2))
+      if (run !== undefined) {
+        next = at + 2 ** run
+        const leaf = newLeaf(this.space, depth, at + delta, mapping.rights, options)
+        for (let slot = 0; slot < 2 ** run / step; slot++)
+          this.#write(pa + slot * this.#entryBytes, runWords(format, run, at + delta, step, slot, leaf))
+      } else if (fits && next - at === step && (at + delta) % step === 0) {
+        this.#write(pa, newLeaf(this.space, depth, at + delta, mapping.rights, options))
+      } else {
+        const child = this.#newTable(depth - 1)
+        try {
+          this.#map(child, depth - 1, entryBase, at, next, mapping)
+        } catch (error) {
+          // No memory for a table below it: nothing points to this one yet.
+          this.#release(child, depth - 1)
+          throw error
+        }
+        mapping.made.add(child)
+        this.#write(pa, newPointer(format, depth, child))
+      }
+      at = next
+    }
+  }
+
+  /** Whether a run of 2^log2 bytes may start at this entry. */
+  #runFits(pa: number, depth: number, at: number, end: number, delta: number, log2: number): boolean {
+    const size = 2 ** log2
+    if (at % size !== 0 || (at + delta) % size !== 0 || end - at < size) return false
+    if (depth === 0) return true
+    const { format } = this.space
+    for (let slot = 0; slot < size / 2 ** coverLog2(format, depth); slot++) {
+      const { hi, lo } = this.#read(pa + slot * this.#entryBytes)
+      if (classify(format, depth, hi, lo) === ENTRY_TABLE) return false
+    }
+    return true
+  }
+
+  /** Takes out what a map left that did not get through: its leaves, and the tables that it made. Nothing was mapped here before. */
+  #undo(table: number, depth: number, base: number, start: number, end: number, made: ReadonlySet<number>): void {
     const { format } = this.space
     const step = 2 ** coverLog2(format, depth)
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
       const pa = table + ((entryBase - base) / step) * this.#entryBytes
-      if (this.#fits(depth, options) && next - at === step && (at + delta) % step === 0) {
-        const { hi, lo } = this.#leafWords(depth, at + delta, rights, options)
-        this.#write(pa, hi, lo)
-      } else {
-        const entry = this.#read(pa)
-        if (classify(format, depth, entry.hi, entry.lo) === ENTRY_TABLE) {
-          this.#map(outputOf(format, entry.hi, entry.lo), depth - 1, entryBase, at, next, delta, rights, options)
-        } else {
-          const child = this.#newTable(depth - 1)
-          try {
-            this.#map(child, depth - 1, entryBase, at, next, delta, rights, options)
-          } catch (error) {
-            // No memory for a table below it: nothing points to this one yet.
-            this.#release(child, depth - 1)
-            throw error
-          }
-          this.#pointTo(pa, depth, child)
-        }
+      const { hi, lo } = this.#read(pa)
+      const kind = classify(format, depth, hi, lo)
+      if (kind === ENTRY_LEAF) this.#write(pa, ABSENT)
+      if (kind === ENTRY_TABLE) {
+        const child = outputOf(format, hi, lo)
+        const below = this.#below(depth, lo)
+        if (made.has(child)) {
+          this.#write(pa, ABSENT)
+          this.#release(child, below)
+        } else this.#undo(child, below, entryBase, at, next, made)
       }
       at = next
     }
   }
 
-  #fits(depth: number, options: MapOptions): boolean {
-    return ((this.space.format.leafDepths >>> depth) & 1) === 1 && depth <= (options.maxLeafDepth ?? 31)
-  }
-
-  #unmap(
-    table: number,
-    depth: number,
-    base: number,
-    start: number,
-    end: number,
-    freed: FreedTable[],
-    beforeSplit: ((iova: number, size: number) => void) | undefined,
-  ): number {
+  #unmap(table: number, depth: number, base: number, start: number, end: number, work: Unmapping): number {
     const { format } = this.space
     const step = 2 ** coverLog2(format, depth)
     let bytes = 0
@@ -216,20 +248,29 @@ export class PageTable {
       const pa = table + ((entryBase - base) / step) * this.#entryBytes
       let entry = this.#read(pa)
       let kind = classify(format, depth, entry.hi, entry.lo)
-      if (kind === ENTRY_LEAF && next - at < step) {
-        this.#split(pa, depth, entry.hi, entry.lo, entryBase, beforeSplit)
-        entry = this.#read(pa)
-        kind = ENTRY_TABLE
+      if (kind === ENTRY_LEAF) {
+        const run = this.#run(depth, entry)
+        const first = entryBase - (entryBase % run)
+        if (run > step && (first < start || first + run > end)) {
+          this.#unrun(pa, depth, entryBase, run, work)
+          entry = this.#read(pa)
+        }
+        if (next - at < step) {
+          this.#split(pa, depth, entry, entryBase, work)
+          entry = this.#read(pa)
+          kind = ENTRY_TABLE
+        }
       }
       if (kind === ENTRY_LEAF) {
-        this.#write(pa, 0, 0)
+        this.#write(pa, ABSENT)
         bytes += step
       } else if (kind === ENTRY_TABLE) {
         const child = outputOf(format, entry.hi, entry.lo)
-        bytes += this.#unmap(child, this.#below(depth, entry.lo), entryBase, at, next, freed, beforeSplit)
-        if (this.#empty(child, depth - 1)) {
-          this.#write(pa, 0, 0)
-          freed.push({ pa: child, bytes: this.#tableBytes(depth - 1) })
+        const below = this.#below(depth, entry.lo)
+        bytes += this.#unmap(child, below, entryBase, at, next, work)
+        if (this.#empty(child, below)) {
+          this.#write(pa, ABSENT)
+          work.freed.push({ pa: child, bytes: this.#tableBytes(below) })
           this.tables--
         }
       }
@@ -238,66 +279,51 @@ export class PageTable {
     return bytes
   }
 
-  /** A block becomes a table of leaves one depth below, with the same bits. */
-  #split(
-    pa: number,
-    depth: number,
-    hi: number,
-    lo: number,
-    base: number,
-    beforeSplit: ((iova: number, size: number) => void) | undefined,
-  ): void {
+  /** Bytes that the leaf covers with its neighbours. */
+  #run(depth: number, { hi, lo }: Words): number {
     const { format } = this.space
-    const below = depth - 1
-    const step = 2 ** coverLog2(format, below)
-    const child = this.#newTable(below)
-    const output = outputOf(format, hi, lo)
-    for (let slot = 0; slot < 2 ** format.indexBits; slot++) {
-      const words = this.#relocate(below, output + slot * step, hi, lo)
-      this.#write(child + slot * this.#entryBytes, words.hi, words.lo)
-    }
+    const log2 = (hi & format.contiguousHi) === 0 ? leafLog2(format, depth, hi, lo) : (format.contiguousLog2[depth] ?? 0)
+    return 2 ** Math.max(coverLog2(format, depth), log2)
+  }
+
+  /** A run becomes leaves of one entry each. What hardware recorded in any of them counts for all. */
+  #unrun(pa: number, depth: number, base: number, run: number, { beforeSplit }: Unmapping): void {
+    const { format } = this.space
+    const step = 2 ** coverLog2(format, depth)
+    const first = pa - ((base % run) / step) * this.#entryBytes
+    const places = Array.from({ length: run / step }, (_, slot) => first + slot * this.#entryBytes)
+    const leaves = places.map((place) => this.#read(place))
+    const recorded = format.dirtyManagedHi === 0 ? format.accessed | format.dirty : 0
+    const seen = leaves.reduce((bits, { lo }) => bits | (lo & recorded), 0)
     if (beforeSplit !== undefined) {
-      this.#write(pa, 0, 0)
-      beforeSplit(base, 2 ** coverLog2(format, depth))
+      for (const place of places) this.#write(place, ABSENT)
+      beforeSplit(base - (base % run), run)
     }
-    this.#pointTo(pa, depth, child)
-  }
-
-  /** The same leaf at another depth and output. */
-  #relocate(depth: number, pa: number, hi: number, lo: number): { hi: number; lo: number } {
-    const { format } = this.space
-    const address = outputWords(format, pa)
-    const types = typeBits(format)
-    const newLo = depth === 0 ? format.newLeafLo : format.newLargeLo
-    const newHi = depth === 0 ? format.newLeafHi : format.newLargeHi
-    return {
-      lo: (lo & ~(format.addressLo | format.extraMask | types.lo)) | address.lo | (newLo & types.lo),
-      hi: (hi & ~(format.addressHi | types.hi)) | address.hi | (newHi & types.hi),
+    const large = format.large !== 0
+    for (const [slot, place] of places.entries()) {
+      const leaf = leaves[slot]!
+      const own = outputOf(format, leaf.hi, leaf.lo)
+      const output = large ? own - (own % run) + slot * step : own
+      const { hi, lo } = relocated(format, depth, output, leaf)
+      this.#write(place, { hi, lo: lo | seen })
     }
   }
 
-  #leafWords(depth: number, pa: number, rights: number, options: MapOptions): { hi: number; lo: number } {
-    const { format, attributesLo, attributesHi } = this.space
-    const field = format.leafRights
-    const address = outputWords(format, pa)
-    const lo =
-      (depth === 0 ? format.newLeafLo : format.newLargeLo) |
-      address.lo |
-      attributesLo |
-      ((rights & field.loMask) << field.loShift)
-    const hi =
-      (depth === 0 ? format.newLeafHi : format.newLargeHi) |
-      address.hi |
-      attributesHi |
-      (((rights >>> field.hiPlace) & field.hiMask) << field.hiShift)
-    return { lo: (lo & ~(options.clearLo ?? 0)) | (options.setLo ?? 0), hi: hi | (options.setHi ?? 0) }
-  }
-
-  #pointTo(pa: number, depth: number, child: number): void {
+  /** A block becomes a table of leaves one depth below, with the same bits. */
+  #split(pa: number, depth: number, leaf: Words, base: number, { beforeSplit }: Unmapping): void {
     const { format } = this.space
-    const address = outputWords(format, child)
-    const next = format.leafRule === LEAF_BY_NEXT_LEVEL ? depth << 9 : 0
-    this.#write(pa, format.newTableHi | address.hi, format.newTableLo | address.lo | next)
+    const size = 2 ** coverLog2(format, depth)
+    const step = 2 ** coverLog2(format, depth - 1)
+    const child = this.#newTable(depth - 1)
+    // Bits below the size are not the address's (x86: PAT).
+    const output = outputOf(format, leaf.hi, leaf.lo)
+    for (let slot = 0; slot < size / step; slot++)
+      this.#write(child + slot * this.#entryBytes, relocated(format, depth - 1, output - (output % size) + slot * step, leaf))
+    if (beforeSplit !== undefined) {
+      this.#write(pa, ABSENT)
+      beforeSplit(base, size)
+    }
+    this.#write(pa, newPointer(format, depth, child))
   }
 
   #newTable(depth: number): number {
@@ -358,7 +384,7 @@ export class PageTable {
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) mapped = true
       if (kind !== ENTRY_TABLE) continue
-      this.#write(table + slot * this.#entryBytes, 0, 0)
+      this.#write(table + slot * this.#entryBytes, ABSENT)
       if (this.#release(outputOf(format, hi, lo), this.#below(depth, lo))) mapped = true
     }
     return mapped
@@ -372,14 +398,14 @@ export class PageTable {
     return mapped
   }
 
-  #read(pa: number): { hi: number; lo: number } {
+  #read(pa: number): Words {
     const index = this.#memory.index(pa)
     if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
     const { words } = this.#memory
     return { lo: words[index]!, hi: this.#entryBytes === 8 ? words[index + 1]! : 0 }
   }
 
-  #write(pa: number, hi: number, lo: number): void {
+  #write(pa: number, { hi, lo }: Words): void {
     const index = this.#memory.indexForWrite(pa)
     if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
     const { words } = this.#memory
@@ -388,17 +414,7 @@ export class PageTable {
   }
 }
 
-/** An output address as an entry's words. */
-export function outputWords(format: PtFormat, pa: number): { hi: number; lo: number } {
-  const value = pa / 2 ** format.addressShift
-  const high = format.extraMask === 0 ? 0 : (((pa / 4294967296) | 0) >>> format.extraShift) & format.extraMask
-  return { lo: ((value | 0) & format.addressLo) | high, hi: ((value / 4294967296) | 0) & format.addressHi }
-}
-
-/** Bits in which a leaf at depth 0 and one above differ, by the format. */
-function typeBits(format: PtFormat): { lo: number; hi: number } {
-  return { lo: format.newLeafLo ^ format.newLargeLo, hi: format.newLeafHi ^ format.newLargeHi }
-}
+const ABSENT: Words = { hi: 0, lo: 0 }
 
 /** Allocates the top table for a space of this shape. @returns its address. */
 export function newRoot(pages: PageAllocator, shape: Pick<PtSpace, 'format' | 'topDepth' | 'inputBits'>): number {

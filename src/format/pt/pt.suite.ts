@@ -3,10 +3,12 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { doubleHi, doubleLo, toDouble } from '../../base/u64.ts'
 import { PhysicalMemory } from '../../memory/physical.ts'
+import { classify, ENTRY_LEAF } from './entry.ts'
 import { enumerate } from './enumerate.ts'
 import { coverLog2, type PtFormat, type PtSpace, ptSpace } from './format.ts'
-import { MapError, newRoot, PageTable, rightsIndex } from './mapper.ts'
-import { classify, ENTRY_LEAF, WALK_NOT_PRESENT, WALK_OK, WALK_PERMISSION, Walker } from './walker.ts'
+import { rightsIndex } from './leaf-words.ts'
+import { MapError, newRoot, PageTable } from './mapper.ts'
+import { WALK_NOT_PRESENT, WALK_OK, WALK_PERMISSION, Walker } from './walker.ts'
 
 export interface SuiteConfiguration {
   readonly name: string
@@ -35,13 +37,13 @@ function build(config: SuiteConfiguration): Built {
 
 /** The rights that the format really gives when `rights` are asked for. */
 export function grantedRights(format: PtFormat, rights: number): number {
-  return format.leafRights.rights[rightsIndex(format.leafRights, rights)]!
+  return format.settle[format.leafRights.rights[rightsIndex(format, rights)]!]!
 }
 
 /** Whether a leaf without any rights is still a leaf. */
 function saysNothing(format: PtFormat): boolean {
   const { loMask, loShift, hiMask, hiShift, hiPlace } = format.leafRights
-  const index = rightsIndex(format.leafRights, 0)
+  const index = rightsIndex(format, 0)
   const lo = format.newLeafLo | ((index & loMask) << loShift)
   return classify(format, 0, format.newLeafHi | (((index >>> hiPlace) & hiMask) << hiShift), lo) === ENTRY_LEAF
 }
@@ -78,7 +80,7 @@ function suite(config: SuiteConfiguration): void {
             // An output aligned like the input lets large leaves be used.
             const pa = ((output % (config.outputLimit / page / 512)) * 512 + (first % 512)) * page
             if (pa + pages * page > config.outputLimit) continue
-            if (rightsIndex(config.format.leafRights, rights) < 0) {
+            if (rightsIndex(config.format, rights) < 0) {
               expect(() => table.map(first * page, pa, pages * page, rights)).toThrow(MapError)
             } else if (range.some((at) => expected.has(at))) {
               expect(() => table.map(first * page, pa, pages * page, rights)).toThrow('is mapped already')
@@ -126,7 +128,7 @@ function suite(config: SuiteConfiguration): void {
   })
 
   it('permits exactly what a leaf allows, by privilege', () => {
-    for (const rights of new Set(config.format.leafRights.rights)) {
+    for (const rights of new Set(config.format.leafRights.rights.map((given) => config.format.settle[given]!))) {
       const { memory, space, table } = build(config)
       if (rights === 0 && !saysNothing(config.format)) {
         expect(() => table.map(0, 0, page, rights)).toThrow('no way to say rights 0')

@@ -7,6 +7,7 @@ import {
   LARGE_NAPOT,
   LARGE_NONE,
   LEAF_BY_MASK,
+  NO_FIX,
   NO_LIMIT,
   type PtFormat,
   type RightsField,
@@ -126,6 +127,7 @@ function riscvFormat(mode: RiscvMode, wide: boolean, stage: 1 | 2, extensions: R
     leafRights: stage === 1 ? STAGE1_LEAF : STAGE2_LEAF,
     userLo: PTE_U,
     tableRights: NO_LIMIT,
+    settle: NO_FIX,
     reservedLeafLo: new Int32Array(5),
     reservedLeafHi: new Int32Array(5).fill(reserved | (extensions.svpbmt ? 0 : memoryType)),
     // "For non-leaf PTEs, the D, A, and U bits are reserved", and so are the memory type and N.

@@ -4,7 +4,7 @@
  * (Arm IHI 0070, 3.4.1 and 13).
  */
 import { PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
-import { LARGE_NONE, LEAF_BY_TABLE_BIT, NO_LIMIT, type PtFormat, type RightsField, rightsTable } from './format.ts'
+import { LARGE_NONE, LEAF_BY_TABLE_BIT, NO_FIX, NO_LIMIT, type PtFormat, type RightsField, rightsTable } from './format.ts'
 
 export type Granule = 12 | 14 | 16
 
@@ -23,15 +23,18 @@ function leafField(rights: (ap: number, pxn: number, uxn: number) => number): Ri
   }
 }
 
-// D8.4.1: AP[1] lets unprivileged code in, AP[2] takes writing away. What EL0 can write, EL1 never executes.
+// D8.4.1: AP[1] lets unprivileged code in, AP[2] takes writing away.
 const EL1_LEAF = leafField((ap, pxn, uxn) => {
   let rights = PR
   if ((ap & 2) === 0) rights |= PW
   if (ap & 1) rights |= UR | (ap & 2 ? 0 : UW)
   if (!uxn) rights |= UX
-  if (!pxn && ap !== 1) rights |= PX
+  if (!pxn) rights |= PX
   return rights
 })
+
+// What EL0 can write, EL1 never executes: by AP and APTable together.
+const EL1_SETTLE = rightsTable(64, (rights) => (rights & UW ? rights & ~PX : rights))
 
 // A single privilege: AP[1] is RES1 and ignored, bit 54 is XN.
 const EL2_LEAF = leafField((ap, _, xn) => UR | PR | (ap & 2 ? 0 : UW | PW) | (xn ? 0 : UX | PX))
@@ -107,6 +110,7 @@ export function vmsav8(granule: Granule, regime: Regime, wide = false): PtFormat
     leafRights: LEAF_RIGHTS[regime],
     userLo: 0,
     tableRights: stage2 ? NO_LIMIT : regime === 'el2' ? EL2_TABLE : EL1_TABLE,
+    settle: regime === 'el1' ? EL1_SETTLE : NO_FIX,
     reservedLeafLo: none,
     reservedLeafHi: none,
     reservedTableLo: none,

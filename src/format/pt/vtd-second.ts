@@ -1,6 +1,6 @@
 /** VT-d second-stage tables of 3, 4 and 5 levels. VT-d specification, 3.7 "Second-Stage Translation", 9.8 "Second-Stage Paging Entries". */
 import { PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
-import { LARGE_NONE, LEAF_BY_SIZE_BIT, type PtFormat, type RightsField, rightsTable, TOP_ZERO } from './format.ts'
+import { LARGE_NONE, LEAF_BY_SIZE_BIT, NO_FIX, type PtFormat, type RightsField, rightsTable, TOP_ZERO } from './format.ts'
 import { addressAbove } from './x86.ts'
 
 export const SS_R = 1 << 0
@@ -84,6 +84,7 @@ export function vtdSecondFormat(options: VtdSecondOptions = {}): PtFormat {
     leafRights: rights,
     userLo: 0,
     tableRights: rights,
+    settle: NO_FIX,
     reservedLeafLo: Int32Array.of(0, 0x1ff000, 0x3ffff000, 0, 0).map((bits) => bits | snoop),
     reservedLeafHi: new Int32Array(5).fill(beyond | (deviceTlb ? 0 : SS_TM_HI)),
     reservedTableLo: new Int32Array(5).fill(SS_SNP),

@@ -3,28 +3,34 @@
  * translation, explanation (with an observer) and enumeration (`enumerate.ts`) use the same `classify`. Nothing here allocates.
  */
 import { indexForWrite4, NO_ANSWER, POISONED, type WordMemory } from '../../base/memory.ts'
-import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
+import { ALL_RIGHTS, PW, UR, UW } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
+import {
+  aligned,
+  classify,
+  ENTRY_ABSENT,
+  ENTRY_LEAF,
+  ENTRY_RESERVED,
+  ENTRY_TABLE,
+  indexBits,
+  inputInRange,
+  leafLog2,
+  leafRights,
+  onSide,
+  outputHi,
+  outputLo,
+  swap32,
+  tableRights,
+} from './entry.ts'
 import {
   AD_FAULT,
   AD_IGNORE,
   AD_SET,
-  LARGE_AMD,
-  LARGE_NAPOT,
-  LEAF_BY_MASK,
   LEAF_BY_NEXT_LEVEL,
-  LEAF_BY_SIZE_BIT,
-  LEAF_BY_TABLE_BIT,
   NEED_DIRTY_ALONG,
   NEED_IF_ALLOWED,
   NEED_INTERMEDIATE,
-  NEED_SUPERVISOR,
-  NEED_USER,
-  type PtFormat,
   type PtSpace,
-  type RightsField,
-  TOP_ONES,
-  TOP_ZERO,
 } from './format.ts'
 
 /** How a walk ended. */
@@ -67,12 +73,6 @@ export const WALK_NAMES = [
   'corrupt data at the entry',
 ] as const
 
-/** What an entry is. */
-export const ENTRY_ABSENT = 0
-export const ENTRY_TABLE = 1
-export const ENTRY_LEAF = 2
-export const ENTRY_RESERVED = 3
-
 /** Sees each step of a walk. Null on the fast way. */
 export interface WalkObserver {
   /**
@@ -83,124 +83,6 @@ export interface WalkObserver {
 }
 
 const WRITE_RIGHTS = UW | PW
-
-function gather(field: RightsField, hi: number, lo: number): number {
-  return field.rights[((lo >>> field.loShift) & field.loMask) | (((hi >>> field.hiShift) & field.hiMask) << field.hiPlace)]!
-}
-
-/** What kind of entry this is at this depth. */
-export function classify(format: PtFormat, depth: number, hi: number, lo: number): number {
-  if ((lo & format.present) === 0) return ENTRY_ABSENT
-  let leaf: boolean
-  switch (format.leafRule) {
-    case LEAF_BY_TABLE_BIT:
-      if (depth === 0) return (lo & 2) !== 0 ? ENTRY_LEAF : ENTRY_ABSENT
-      if ((lo & 2) !== 0) return ENTRY_TABLE
-      // Arm: an entry without the table bit where no block may stand is invalid, not reserved.
-      return (format.leafDepths >>> depth) & 1 ? ENTRY_LEAF : ENTRY_ABSENT
-    case LEAF_BY_MASK:
-      leaf = (lo & format.leafMask) !== 0
-      // RISC-V privileged architecture: writable but not readable (R, W at bits 1, 2), and Svpbmt type 3, are reserved.
-      if (leaf && ((lo & 6) === 4 || (hi & 0x60000000) === 0x60000000)) return ENTRY_RESERVED
-      break
-    case LEAF_BY_SIZE_BIT:
-      leaf = depth === 0 || (lo & format.leafMask) !== 0
-      break
-    case LEAF_BY_NEXT_LEVEL: {
-      const next = (lo >>> 9) & 7
-      leaf = next === 0 || next === 7
-      // The next level is one above our depth number, and must be lower than this entry's.
-      if (!leaf && next > depth) return ENTRY_RESERVED
-      break
-    }
-    default:
-      return ENTRY_RESERVED
-  }
-  if (leaf) {
-    if (((format.leafDepths >>> depth) & 1) === 0) return ENTRY_RESERVED
-    return ((lo & format.reservedLeafLo[depth]!) | (hi & format.reservedLeafHi[depth]!)) !== 0 ? ENTRY_RESERVED : ENTRY_LEAF
-  }
-  if (depth === 0) return ENTRY_RESERVED
-  return ((lo & format.reservedTableLo[depth]!) | (hi & format.reservedTableHi[depth]!)) !== 0 ? ENTRY_RESERVED : ENTRY_TABLE
-}
-
-/** Bits 31:0 of the output address of an entry, not yet cut to a leaf's size. */
-export function outputLo(format: PtFormat, lo: number): number {
-  return (lo & format.addressLo) << format.addressShift
-}
-
-/** Bits 63:32 of the output address of an entry. */
-export function outputHi(format: PtFormat, hi: number, lo: number): number {
-  const shift = format.addressShift
-  const high = (hi & format.addressHi) << shift
-  const carried = shift === 0 ? 0 : (lo & format.addressLo) >>> (32 - shift)
-  return high | carried | ((lo & format.extraMask) << format.extraShift)
-}
-
-/** The output address of an entry as a double. */
-export function outputOf(format: PtFormat, hi: number, lo: number): number {
-  return (outputHi(format, hi, lo) >>> 0) * 4294967296 + (outputLo(format, lo) >>> 0)
-}
-
-/** log2 of what a leaf covers: its depth's size, or what its encoding says. -1 for an illegal encoding. */
-export function leafLog2(format: PtFormat, depth: number, hi: number, lo: number): number {
-  const natural = format.granuleLog2 + depth * format.indexBits
-  if (format.large === LARGE_NAPOT && hi < 0) {
-    // Svnapot: only 64 KiB is defined, PPN[3:0] = 1000 (PPN starts at bit 10).
-    return depth === 0 && ((lo >>> 10) & 15) === 8 ? 16 : -1
-  }
-  if (format.large === LARGE_AMD && ((lo >>> 9) & 7) === 7) {
-    // AMD I/O virtualization, "page size encoding": the lowest zero bit of the address from bit 12 up, plus one.
-    let bit = 12
-    while (bit < 32 && (lo >>> bit) & 1) bit++
-    if (bit === 32) while (bit < 52 && (hi >>> (bit - 32)) & 1) bit++
-    return bit >= 51 ? -1 : bit + 1
-  }
-  return natural
-}
-
-/** What a leaf allows, before limits of tables above it and the context's rules. */
-export function leafRights(space: PtSpace, hi: number, lo: number): number {
-  const { format } = space
-  if (space.dirty === AD_SET && (hi & format.dirtyManagedHi) !== 0) lo = format.dirtySets ? lo | format.dirty : lo & ~format.dirty
-  return gather(format.leafRights, hi, lo)
-}
-
-/** What a table entry leaves to those below it. */
-export function tableRights(space: PtSpace, hi: number, lo: number): number {
-  return space.hierarchical ? gather(space.format.tableRights, hi, lo) : ALL_RIGHTS
-}
-
-/** The other byte order. */
-export function swap32(value: number): number {
-  return (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24)
-}
-
-/** Input bits from `shift` up, `bits` of them (at most 32). */
-export function indexBits(hi: number, lo: number, shift: number, bits: number): number {
-  const value = shift < 32 ? (lo >>> shift) | (shift === 0 ? 0 : hi << (32 - shift)) : hi >>> (shift - 32)
-  return value & (bits >= 32 ? -1 : (1 << bits) - 1)
-}
-
-/** Whether the bits of an input above `inputBits` are as the space wants them. */
-export function inputInRange(space: PtSpace, hi: number, lo: number): boolean {
-  const above = (space.inputBits - 32) | 0
-  if (above >= 0 && above < 32 && space.top === TOP_ZERO && hi >>> above === 0) return true
-  return inRange(space, hi, lo)
-}
-
-function inRange(space: PtSpace, hi: number, lo: number): boolean {
-  const bits = space.inputBits
-  if (bits >= 64) return true
-  // When the top byte is ignored, bits 55:inputBits count, and bit 55 stands for those above.
-  const top = space.ignoreTopByte ? (hi << 8) >> 8 : hi
-  // All bits from inputBits up, as one number that is 0 or -1 when they are all the same.
-  const above = bits >= 32 ? top >> (bits - 32) : (lo >> bits) ^ (lo >> 31) ? 1 : top === lo >> 31 ? top : 1
-  if (space.top === TOP_ZERO) return above === 0
-  if (space.top === TOP_ONES) return above === -1
-  const sign = bits > 32 ? (hi >> (bits - 33)) & 1 : (lo >> (bits - 1)) & 1
-  return above === -sign
-}
 
 /** State of the last walk. Reused: copy what must last. */
 export class Walker {
@@ -286,8 +168,11 @@ export class Walker {
     // What the loop needs of the format, once: fields cost more than locals.
     const { physicalHi, bigEndian, tableMaskHi, tableMaskLo, tableFreeHi, tableFreeLo } = space
     const { addressHi: maskHi, addressLo: maskLo } = format
-    const plain = format.addressShift === 0 && format.extraMask === 0 && format.leafRule !== LEAF_BY_NEXT_LEVEL
-    const watched = this.observer !== null || format.accessedInTables
+    const plain = format.addressShift === 0 && format.extraMask === 0
+    const skips = format.leafRule === LEAF_BY_NEXT_LEVEL
+    const watched = this.observer !== null
+    // Access bits that a table entry lacks are seen to; those that are set cost nothing.
+    const wanted = format.accessedInTables && space.accessed !== AD_IGNORE ? format.accessed : 0
     const { memory } = this
     let shift = (format.granuleLog2 + Math.imul(depth, bits)) | 0
     let slot = indexBits(hi, lo, shift, (space.inputBits - shift) | 0)
@@ -329,17 +214,14 @@ export class Walker {
       tablesLo |= entryLo
       if ((entryHi & tableMaskHi) !== tableFreeHi || (entryLo & tableMaskLo) !== tableFreeLo)
         limit &= tableRights(space, entryHi, entryLo)
-      if (watched || tableHi >= limitHi) {
+      if (watched || tableHi >= limitHi || (entryLo & wanted) !== wanted) {
         if (this.#table(space, depth, addressHi, addressLo, entryHi, entryLo, update) !== WALK_OK) return this.status
       }
-      if (plain || format.leafRule !== LEAF_BY_NEXT_LEVEL) {
-        depth--
-        shift = (shift - bits) | 0
-      } else {
-        // A skipped level must have zero input bits (AMD I/O virtualization, "page translation").
+      if (skips && ((entryLo >>> 9) & 7) !== depth) {
+        // A skipped level must have zero input bits (AMD 48882, 2.2.3 "page translation").
         const next = ((entryLo >>> 9) & 7) - 1
         const skipped = format.granuleLog2 + Math.imul(next + 1, bits)
-        if (next < depth - 1 && indexBits(hi, lo, skipped, shift - skipped) !== 0) {
+        if (indexBits(hi, lo, skipped, shift - skipped) !== 0) {
           this.#at(depth, addressHi, addressLo, entryHi, entryLo)
           return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
         }
@@ -349,6 +231,9 @@ export class Walker {
         }
         depth = next
         shift = (skipped - bits) | 0
+      } else {
+        depth--
+        shift = (shift - bits) | 0
       }
       slot = restHi >>> (32 - bits)
       restHi = (restHi << bits) | (restLo >>> (32 - bits))
@@ -368,8 +253,9 @@ export class Walker {
     if (log2 < 0) return this.#see(space, ENTRY_LEAF, WALK_RESERVED)
     if (format.misalignedFaults && log2 === shift && !aligned(outHi, outLo, log2))
       return this.#see(space, ENTRY_LEAF, WALK_RESERVED)
-    if (space.accessed === AD_FAULT && (entryLo & format.accessed) === 0) return this.#see(space, ENTRY_LEAF, WALK_ACCESS_FLAG)
-    const rights = space.fix[leafRights(space, entryHi, entryLo) & limit]!
+    if (space.accessed === AD_FAULT && (entryLo & format.accessed) !== format.accessed)
+      return this.#see(space, ENTRY_LEAF, WALK_ACCESS_FLAG)
+    const rights = space.fix[format.settle[leafRights(space, entryHi, entryLo) & limit]!]!
     this.rights = rights
     this.sizeLog2 = log2
     if ((need & ALL_RIGHTS & ~rights) !== 0 || (need > ALL_RIGHTS && !onSide(format, entryLo, need)))
@@ -399,7 +285,10 @@ export class Walker {
     const write = ((need | ((need >>> NEED_IF_ALLOWED) & this.rights)) & WRITE_RIGHTS) !== 0
     if (space.dirty === AD_FAULT && write && (this.lo & space.format.dirty) === 0) return this.#end(WALK_DIRTY)
     if (!update || (space.accessed !== AD_SET && space.dirty !== AD_SET)) return WALK_OK
-    const along = (need & NEED_DIRTY_ALONG) !== 0 && (this.lo & space.format.accessed) === 0 && (this.rights & WRITE_RIGHTS) !== 0
+    const along =
+      (need & NEED_DIRTY_ALONG) !== 0 &&
+      (this.lo & space.format.accessed) !== space.format.accessed &&
+      (this.rights & WRITE_RIGHTS) !== 0
     const wanted = this.#withAccess(space, this.hi, this.lo, write || along)
     return wanted === this.lo || this.#store(space, this.hi, wanted) ? WALK_OK : this.status
   }
@@ -449,7 +338,8 @@ export class Walker {
   /** Access bits of table entries, for the formats that have them. */
   #accessTable(space: PtSpace, update: boolean): number {
     const { format } = space
-    if (!format.accessedInTables || (this.lo & format.accessed) !== 0 || space.accessed === AD_IGNORE) return WALK_OK
+    if (!format.accessedInTables || (this.lo & format.accessed) === format.accessed || space.accessed === AD_IGNORE)
+      return WALK_OK
     if (space.accessed === AD_FAULT) return WALK_ACCESS_FLAG
     return update && !this.#store(space, this.hi, this.lo | format.accessed) ? this.status : WALK_OK
   }
@@ -513,26 +403,9 @@ export class Walker {
   }
 }
 
-/** Whether a leaf is on the side that is needed. */
-function onSide(format: PtFormat, lo: number, need: number): boolean {
-  if ((need & NEED_USER) !== 0 && (lo & format.userLo) === 0) return false
-  return (need & NEED_SUPERVISOR) === 0 || (lo & format.userLo) === 0
-}
-
 /** Entries that the walker's last walk through this space read, and updates of entries, counted together. */
 export function readsOf(space: PtSpace, walker: Walker): number {
   if (walker.status === WALK_INPUT_RANGE) return 0
   const last = walker.status === WALK_STAGE2_TABLE && !walker.updateRefused ? 0 : 1
   return space.topDepth - walker.depth + last + (walker.updated ? 1 : 0)
-}
-
-/** Whether hi:lo is a multiple of 2^log2. */
-export function aligned(hi: number, lo: number, log2: number): boolean {
-  if (log2 >= 32) return lo === 0 && (hi & ((1 << (log2 - 32)) - 1)) === 0
-  return (lo & ((1 << log2) - 1)) === 0
-}
-
-/** Rights of one privilege doubled to both, for regimes with a single privilege. */
-export function bothPrivileges(rights: number): number {
-  return (rights & (UR | UW | UX)) | ((rights & (UR | UW | UX)) << 3) | (rights & (PR | PW | PX))
 }

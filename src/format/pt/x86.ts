@@ -4,7 +4,7 @@
  * "First-Stage Paging Entries"), AMD's guest tables (AMD I/O virtualization 48882, 2.2.6 "Guest Page Tables").
  */
 import { PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
-import { AD_SET, LARGE_NONE, LEAF_BY_SIZE_BIT, type PtFormat, type RightsField, rightsTable, TOP_SIGN } from './format.ts'
+import { AD_SET, LARGE_NONE, LEAF_BY_SIZE_BIT, NO_FIX, type PtFormat, type RightsField, rightsTable, TOP_SIGN } from './format.ts'
 
 export const X86_P = 1 << 0
 export const X86_RW = 1 << 1
@@ -104,6 +104,7 @@ export function x86Format(options: X86Options = {}): PtFormat {
     leafRights: field(noExecute, leafOf),
     userLo: 0,
     tableRights: field(noExecute, tableOf),
+    settle: NO_FIX,
     // Bit 12 of a large leaf is PAT; those from 13 up to its size are reserved.
     reservedLeafLo: Int32Array.of(0, 0x1fe000, 0x3fffe000, 0, 0),
     reservedLeafHi: new Int32Array(5).fill(reservedHi),

@@ -2,7 +2,7 @@
 import { hex } from '../../base/hex.ts'
 import { getAddress } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import { swap32 } from '../../format/pt/walker.ts'
+import { swap32 } from '../../format/pt/entry.ts'
 import { DC_MSI_MASK, DC_MSI_PATTERN, DC_MSIPTP, MSIPTP_FLAT, modeOf, ppnAddress } from '../../format/riscv/contexts.ts'
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { MSI_PTE_FLAT, MSI_PTE_MRIF, MSIPTE_FLAT, MSIPTE_MRIF } from '../../format/riscv/msi.ts'

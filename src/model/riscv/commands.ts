@@ -2,7 +2,7 @@
 import { getBits, uncovered, wordsToU64 } from '../../base/layout.ts'
 import { indexForWrite4, NO_ANSWER, type WordMemory } from '../../base/memory.ts'
 import { toDouble } from '../../base/u64.ts'
-import { swap32 } from '../../format/pt/walker.ts'
+import { swap32 } from '../../format/pt/entry.ts'
 import {
   ATS,
   IODIR,

@@ -1,7 +1,7 @@
 /** Interrupts, as messages or wires. RISC-V IOMMU 1.0, "Interrupt pending status register", "MSI configuration table". */
 import { indexForWrite4, NO_ANSWER, type WordMemory } from '../../base/memory.ts'
 import { toDouble } from '../../base/u64.ts'
-import { swap32 } from '../../format/pt/walker.ts'
+import { swap32 } from '../../format/pt/entry.ts'
 import {
   CQCSR_FENCE,
   CQCSR_ILLEGAL,

@@ -3,7 +3,7 @@
 import { uncovered } from '../../base/layout.ts'
 import { NO_ANSWER, POISONED, type WordMemory } from '../../base/memory.ts'
 import { toDouble } from '../../base/u64.ts'
-import { swap32 } from '../../format/pt/walker.ts'
+import { swap32 } from '../../format/pt/entry.ts'
 import { DC_MSI_MASK, DC_MSI_PATTERN, DC_MSIPTP, MSIPTP_OFF, modeOf } from '../../format/riscv/contexts.ts'
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { extract, MSI_PTE_FLAT, MSI_PTE_MRIF, MSIPTE_FLAT, MSIPTE_MRIF } from '../../format/riscv/msi.ts'

@@ -1,7 +1,7 @@
 /** The fault queue and the page-request queue: the IOMMU writes, software reads. RISC-V IOMMU 1.0, "In-memory queue interface". */
 import { setBits } from '../../base/layout.ts'
 import { NO_ANSWER, type WordMemory } from '../../base/memory.ts'
-import { swap32 } from '../../format/pt/walker.ts'
+import { swap32 } from '../../format/pt/entry.ts'
 import { ppnAddressAt10 } from '../../format/riscv/contexts.ts'
 import { FAULT_RECORD, PAGE_REQUEST, reportedDespiteDtf } from '../../format/riscv/records.ts'
 import {
