@@ -2,9 +2,9 @@
 import { hex } from '../base/hex.ts'
 import type { WordMemory } from '../base/memory.ts'
 import { u64 } from '../base/u64.ts'
+import { leafLog2 } from '../format/pt/entry.ts'
 import { baseOf, enumerate, type LeafView, type LeafVisitor } from '../format/pt/enumerate.ts'
 import { LARGE_NONE, levelOf, type PtSpace, TOP_SIGN } from '../format/pt/format.ts'
-import { leafLog2 } from '../format/pt/entry.ts'
 import type { RangeView } from './graph.ts'
 
 /** What reading a machine may cost. Shared by all its spaces; hostile tables end it early, and the graph says so. */
