@@ -5,8 +5,8 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openCapture, requesterId } from './capture.ts'
 import { InputError } from './errors.ts'
-import { readUnpacked } from './gzip.ts'
 import { factNumber, factWords, parseSide } from './side.ts'
+import { readUnpacked } from './unpack.ts'
 
 const fixture = join(import.meta.dirname, '../../test/fixtures/arm64-smmuv3-s1')
 const captures = join(import.meta.dirname, '../../../shared/captures')

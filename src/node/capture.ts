@@ -3,11 +3,12 @@ import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import type { Names } from '../inspect/graph.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
-import { bufferSource, fileSource, systemReason } from './bytes.ts'
-import { type ElfCore, openElfCore } from './elf.ts'
+import { fileSource, systemReason } from './bytes.ts'
+import { type ElfCore, elfExtent, openElfCore } from './elf.ts'
 import { InputError } from './errors.ts'
-import { readUnpacked } from './gzip.ts'
+import { parseIomem } from './iomem.ts'
 import { type CaptureSide, parseSide } from './side.ts'
+import { openBytes, readUnpacked } from './unpack.ts'
 
 export interface Capture {
   readonly folder: string
@@ -29,6 +30,9 @@ export interface Capture {
   readonly sideFile: string
 }
 
+/** Captures of machines with thousands of mappings have less than a MiB of facts. */
+const SIDE_LIMIT = 64 << 20
+
 /** Whether a folder looks like a capture. */
 export async function isCapture(folder: string): Promise<boolean> {
   return (await firstExisting(folder, ['side.json.gz', 'side.json'])) !== null
@@ -42,9 +46,10 @@ export async function openCapture(folder: string): Promise<Capture> {
   await checkFolder(folder)
   const sideFile = await firstExisting(folder, ['side.json.gz', 'side.json'])
   if (sideFile === null) throw new InputError(folder, null, 'holds no side.json.gz (registers and devices): it is no capture')
-  const side = parseSide(sideFile, new TextDecoder().decode(await readUnpacked(sideFile)))
+  const side = parseSide(sideFile, new TextDecoder().decode(await readUnpacked(sideFile, SIDE_LIMIT)))
   const core = await openCore(folder)
   const told = toldIds(side)
+  const memory = parseIomem(side.iomem)
   return {
     folder,
     title: basename(resolve(folder)),
@@ -52,7 +57,7 @@ export async function openCapture(folder: string): Promise<Capture> {
     memory: new PhysicalMemory([], core),
     core,
     register: registerReader(side),
-    names: { devices: deviceNames(side, told) },
+    names: { devices: deviceNames(side, told), ...(memory.length === 0 ? {} : { memory }) },
     deviceId: (bdf) => told.get(bdf) ?? requesterId(bdf),
     side,
     sideFile,
@@ -71,7 +76,7 @@ async function checkFolder(folder: string): Promise<void> {
 
 async function openCore(folder: string): Promise<ElfCore> {
   const packed = await firstExisting(folder, ['tables.elf.gz'])
-  if (packed !== null) return openElfCore(bufferSource(packed, await readUnpacked(packed)))
+  if (packed !== null) return openElfCore(await openBytes(packed, { look: elfExtent }))
   const plain = await firstExisting(folder, ['tables.elf'])
   if (plain === null) throw new InputError(folder, null, 'holds no tables.elf.gz (the memory)')
   return openElfCore(fileSource(plain))

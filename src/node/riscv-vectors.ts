@@ -2,8 +2,8 @@
 import { stat } from 'node:fs/promises'
 import type { RiscvCaches } from '../model/riscv/options.ts'
 import { InputError } from './errors.ts'
-import { readUnpacked } from './gzip.ts'
 import { type CaseResult, runCase, type VectorCase } from './riscv-vector-case.ts'
+import { readUnpacked } from './unpack.ts'
 import { VectorMemory } from './vector-memory.ts'
 
 export interface GroupResult {

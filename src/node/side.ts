@@ -112,6 +112,8 @@ const Side = v.looseObject({
   qemu_version: v.optional(v.string()),
   registers: v.array(Register),
   pci: v.optional(v.array(PciDevice), []),
+  /** Lines of `/proc/iomem`. */
+  iomem: v.optional(v.array(v.string()), []),
   tables: v.optional(v.record(v.string(), DeviceFacts), {}),
   ste_without_tables: v.optional(v.record(v.string(), v.number()), {}),
   expected: v.optional(v.array(Expected), []),
