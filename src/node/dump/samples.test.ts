@@ -9,7 +9,7 @@ const folder = join(import.meta.dirname, '../../../../shared/captures/dump-sampl
 const samples = existsSync(folder) ? readdirSync(folder).filter((name) => !name.includes('.ram.')) : []
 if (samples.length === 0) console.warn('skipped: ../shared/captures/dump-samples is not here')
 
-/** The CPU of the Arm guest is a 32-bit one. The PC has empty ROM over its RAM at 0xc0000 and 0xf0000. */
+/** The CPU of the Arm guest is a 32-bit one; that of the PC never left its 16-bit mode. The PC has empty ROM over its RAM at 0xc0000 and 0xf0000. */
 const MACHINES: Record<string, { base: number; machine: number; rom?: [number, number][] }> = {
   aarch64: { base: 0x4000_0000, machine: 40 },
   riscv64: { base: 0x8000_0000, machine: 243 },
