@@ -6,8 +6,10 @@ import { PhysicalMemory, type RamRange } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import type { Capture } from '../node/index.ts'
 import { CliError, EXIT_UNSUPPORTED } from './common.ts'
+import { AMDVI } from './restore-amdvi.ts'
 import { RISCV } from './restore-riscv.ts'
 import { SMMUV3 } from './restore-smmuv3.ts'
+import { VTD } from './restore-vtd.ts'
 
 /** What is known of an architecture beside how its tables are drawn. */
 export interface Readable {
@@ -33,7 +35,7 @@ export function memoryOf({ memory, core, register }: Capture, { zeros }: Readabl
 }
 
 /** By the name that captures and scenarios use. */
-const ARCHITECTURES: Readonly<Record<string, Readable>> = { smmuv3: SMMUV3, riscv: RISCV }
+const ARCHITECTURES: Readonly<Record<string, Readable>> = { smmuv3: SMMUV3, riscv: RISCV, vtd: VTD, amdvi: AMDVI }
 
 /** @throws CliError when nothing here reads this kind. */
 export function architectureOf(kind: string, where: string): Architecture {

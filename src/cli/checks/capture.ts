@@ -8,6 +8,7 @@ import { PLAIN } from '../paint.ts'
 import { explainedText } from '../walk-text.ts'
 import type { CheckList, Verification, Verifier } from './contract.ts'
 import { factsOf } from './facts.ts'
+import { setAside } from './set-aside.ts'
 import { tableList } from './tables.ts'
 import { faultList, mappingList, type Translating, translationList } from './translations.ts'
 
@@ -51,10 +52,13 @@ function captureLists(capture: Capture): Verification {
   const { memory } = machine
   const graph = machine.architecture.inspect({ title, memory, register, names: { devices } })
   const tables = tableList(graph, side.tables, capture.deviceId, facts.names)
+  const distrust = facts.distrust?.(capture) ?? (() => null)
+  const believed = (name: string, items: typeof side.expected) =>
+    setAside(translationList(translating, name, items), (index) => distrust(translating.deviceOf(items[index]!)))
   const lists: CheckList[] = [
-    translationList(translating, 'expected', side.expected),
-    translationList(translating, 'guest_dma', side.guest_dma),
-    mappingList(translating, 'kernel_mappings', side.kernel_mappings),
+    believed('expected', side.expected),
+    believed('guest_dma', side.guest_dma),
+    mappingList(translating, 'kernel_mappings', side.kernel_mappings, side.guest_dma),
     translationList(translating, 'sva_pages', side.sva_pages),
     translationList(translating, 'ats_translations', side.ats_translations),
     faults,

@@ -92,6 +92,19 @@ describe('kernel mappings', () => {
       item: 'kernel_mappings[0] (device, 0x1000), last byte',
     })
   })
+
+  it('take the last page of coherent memory from the DMA that went there: it need not follow the first', () => {
+    const scattered = machine({ 1: { offset: 0x8000n, rights: 'rw' }, 2: { offset: 0x2_0000n, rights: 'rw' } })
+    const two = { devid: 5, iova: 0x1000n, size: 0x2000n, pa: 0x9000n, how: 'coherent' }
+    const dma = { ...item, iova: 0x2080n, pa: 0x2_2080n, mapping: 'coherent' }
+    const check = (mapping: object, told: object[]) =>
+      failureOf(mappingList(scattered, 'kernel_mappings', [{ ...two, ...mapping }], told as never))?.kind ?? 'holds'
+    expect(check({}, [dma])).toBe('holds')
+    expect(check({}, [])).toBe('wrong address')
+    expect(check({}, [{ ...dma, pa: 0x3_2080n }])).toBe('wrong address')
+    expect(check({}, [{ ...dma, pasid: 3 }])).toBe('wrong address')
+    expect(check({ how: 'page4k' }, [dma])).toBe('wrong address')
+  })
 })
 
 describe('provoked faults', () => {

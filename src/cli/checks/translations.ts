@@ -107,8 +107,25 @@ export function translationList(machine: Translating, name: string, items: reado
   }
 }
 
-/** `kernel_mappings`: first and last byte. */
-export function mappingList(machine: Translating, name: string, items: readonly KernelMapping[]): CheckList {
+/** Pages that DMA into coherent memory told, by device, PASID and address. */
+function coherentPages(machine: Translating, dma: readonly ExpectedTranslation[]): ReadonlyMap<string, bigint> {
+  const pages = dma.filter(({ mapping }) => mapping === 'coherent')
+  return new Map(pages.map((item) => [pageKey(machine.deviceOf(item), item.pasid, item.iova), item.pa - (item.iova % 4096n)]))
+}
+
+const pageKey = (device: number, pasid: number | null | undefined, iova: bigint) => `${device}/${pasid ?? ''}/${iova >> 12n}`
+
+/**
+ * `kernel_mappings`: first and last byte. A mapping is contiguous in physical memory, but for coherent memory of several pages, which Linux
+ * gathers in parts (here 4 pages and 1): where a device's own DMA (`guest_dma`) went to the last page, that is what it must be.
+ */
+export function mappingList(
+  machine: Translating,
+  name: string,
+  items: readonly KernelMapping[],
+  dma: readonly ExpectedTranslation[] = [],
+): CheckList {
+  const coherent = coherentPages(machine, dma)
   return {
     name,
     count: items.length,
@@ -124,12 +141,10 @@ export function mappingList(machine: Translating, name: string, items: readonly 
         access: null,
         pageSize: given.page_size ?? null,
       }
-      const last = {
-        ...first,
-        item: `${first.item}, last byte`,
-        iova: given.iova + given.size - 1n,
-        pa: given.pa + given.size - 1n,
-      }
+      const iova = given.iova + given.size - 1n
+      const told = given.how === 'coherent' ? coherent.get(pageKey(first.device, given.pasid, iova)) : undefined
+      const pa = told === undefined ? given.pa + given.size - 1n : told + (iova % 4096n)
+      const last = { ...first, item: `${first.item}, last byte`, iova, pa }
       return checkPoint(machine, first) ?? checkPoint(machine, last)
     },
   }
