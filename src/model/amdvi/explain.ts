@@ -11,7 +11,7 @@ import { FOUND, HOST_REFUSED, ILLEGAL, NOT_VALID, type TableWalk } from '../../f
 import { CONTROL, REG } from '../../format/amdvi/registers.ts'
 import { describeEntry } from '../../format/pt/describe.ts'
 import { ENTRY_LEAF, leafLog2, outputOf } from '../../format/pt/entry.ts'
-import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
+import { coverLog2, LEAF_BY_NEXT_LEVEL, levelOf, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_OK, type Walker, type WalkObserver } from '../../format/pt/walker.ts'
 import type { ConfigObserver, Device } from './config.ts'
 import type { RegisterFile } from './registers.ts'
@@ -56,7 +56,7 @@ export class Explainer implements ConfigObserver, WalkObserver {
     this.steps.push({
       structure: format.name,
       // Host tables are the second stage, also where there is no first one.
-      stage: stage === 2 || !format.name.includes('v2') ? 2 : 1,
+      stage: stage === 2 || format.leafRule === LEAF_BY_NEXT_LEVEL ? 2 : 1,
       level: levelOf(format, depth),
       address: BigInt(pa),
       words: [u64(hi, lo)],

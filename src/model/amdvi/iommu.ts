@@ -16,15 +16,20 @@ import {
   REGISTERS,
   STATUS_EVENT_LOG_INT,
   STATUS_EVENT_OVERFLOW,
+  STATUS_PPR_INT,
+  STATUS_PPR_OVERFLOW,
 } from '../../format/amdvi/registers.ts'
-import type { DeviceMessage } from '../iommu.ts'
+import type { DeviceMessage, Interrupt, InterruptMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
+import { CommandBuffer } from './commands.ts'
 import { Configuration } from './config.ts'
 import { Explainer } from './explain.ts'
 import { FaultUnit } from './faults.ts'
 import { Interrupts } from './interrupts.ts'
 import { Log } from './log.ts'
 import { type AmdChoices, type AmdOptions, optionsOf } from './options.ts'
-import { EVENT_LOG, RegisterFile } from './registers.ts'
+import { PageRequests } from './ppr.ts'
+import { EVENT_LOG, PPR_LOG, RegisterFile } from './registers.ts'
+import { RemapUnit } from './remap.ts'
 import { checkTransaction, flagsOf } from './request.ts'
 import { Tlb } from './tlb.ts'
 import { DONE, Translator } from './translate.ts'
@@ -34,7 +39,7 @@ const HT_RANGE_IGNORE = maskIn(EXT_FEATURE2.fields.HTRangeIgnore, 0)
 const EX_EN = 1
 const EX_ALLOW = 2
 
-export class AmdIommu {
+export class AmdIommu implements IommuModel {
   readonly name = 'AMD-Vi'
   readonly options: AmdOptions
   onMessage: ((message: DeviceMessage) => void) | null = null
@@ -48,6 +53,10 @@ export class AmdIommu {
   readonly #translator: Translator
   readonly #explainer = new Explainer()
   readonly #explaining: Translator
+  readonly #commands: CommandBuffer
+  readonly #pages: PageRequests
+  readonly #remap: RemapUnit
+  readonly #messages: DeviceMessage[] = []
 
   /** @throws RangeError when an option is not one. */
   constructor(memory: WordMemory, choices: AmdChoices = {}) {
@@ -64,6 +73,23 @@ export class AmdIommu {
     this.#translator = new Translator(parts)
     this.#explaining = new Translator(parts, this.#explainer)
     this.#explainer.walker = this.#explaining.walker
+    const { config, tlb } = this
+    const faults = this.#faults
+    const interrupts = this.#interrupts
+    this.#remap = new RemapUnit({ memory, registers, config, faults, capacity: this.options.caches.interrupts })
+    const log = new Log(memory, registers, interrupts, PPR_LOG, STATUS_PPR_OVERFLOW, STATUS_PPR_INT)
+    const send = (message: DeviceMessage) => {
+      this.#messages.push(message)
+    }
+    this.#pages = new PageRequests({ registers, config, faults, events, log, send })
+    const iommu = this
+    this.#commands = new CommandBuffer({
+      ...{ memory, registers, interrupts, events, config, tlb, faults, remap: this.#remap, send },
+      prefetch: (device, pasid, page) => this.#translator.prefetch(device, pasid, page),
+      get devices() {
+        return iommu.onMessage !== null
+      },
+    })
     this.#registersChanged()
   }
 
@@ -88,6 +114,7 @@ export class AmdIommu {
   write(offset: number, bytes: 4 | 8, value: bigint): void {
     this.#registers.write(offset, bytes, value)
     this.#registersChanged()
+    this.#settle()
   }
 
   /**
@@ -102,6 +129,7 @@ export class AmdIommu {
     this.#registers.configure()
     this.config.clear()
     this.tlb.clear()
+    this.#remap.clear()
     this.#faults.forget(null)
     this.#registersChanged()
   }
@@ -175,9 +203,51 @@ export class AmdIommu {
     return { outcome: outcomeOf(this.#explaining, status), steps }
   }
 
+  pageRequest(message: PageRequestMessage): void {
+    this.#pages.receive(message)
+    this.#settle()
+  }
+
+  interrupt(message: InterruptMessage): Interrupt | Fault {
+    const { device, address, data } = message
+    checkTransaction({ device, iova: address, access: 'write' })
+    if (!Number.isInteger(data) || data < 0 || data > 0xffffffff)
+      throw new RangeError(`data ${data} of an interrupt message: an integer from 0 to 0xffffffff`)
+    const result = this.#remap.deliver(message)
+    this.#settle()
+    return result
+  }
+
+  invalidationComplete(tag: number): void {
+    this.#commands.invalidationComplete(tag)
+    this.#settle()
+  }
+
+  /** A device did not complete an invalidation in time: IOTLB_INV_TIMEOUT (2.5.8). */
+  invalidationTimeout(tag: number): void {
+    this.#commands.invalidationTimeout(tag)
+    this.#settle()
+  }
+
+  // Work
+
+  step(): boolean {
+    const moved = this.#commands.step()
+    this.#settle()
+    return moved
+  }
+
   /** Does what can be done now, and tells devices and software. Handlers may call back. */
   #settle(): void {
-    this.#interrupts.deliver()
+    for (let moved = true; moved; ) {
+      moved = false
+      if (!this.options.deferred) while (this.#commands.step()) moved = true
+      for (let message = this.#messages.shift(); message !== undefined; message = this.#messages.shift()) {
+        moved = true
+        this.onMessage?.(message)
+      }
+      if (this.#interrupts.deliver()) moved = true
+    }
   }
 }
 

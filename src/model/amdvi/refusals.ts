@@ -27,26 +27,28 @@ import {
   type Walker,
 } from '../../format/pt/walker.ts'
 import type { Context, Device } from './config.ts'
-import { hardwareType } from './faults.ts'
+import { hardwareType, type Refusal } from './faults.ts'
 import { ATS_REQUEST } from './request.ts'
 import type { Translator } from './translate.ts'
 import { walkText } from './why.ts'
 
-/** No device table entry, or an illegal one. */
-export function refuseDevice(t: Translator, device: Device): number {
+/** No device table entry, or an illegal one. @param interrupt the request is an interrupt. */
+export function refusalOf(device: Device, pasid: number, interrupt = false): Refusal {
   const { code, why, status, address } = device
-  const entryAddress = address
-  // 2.5.9: a translation request of a device that has no entry is no page fault.
-  if (status === BEYOND_TABLE && (t.flags & ATS_REQUEST) !== 0)
-    return t.refuse({ code: INVALID_DEVICE_REQUEST, type: REQUEST_ATS_INVALID_RANGE, why, guest: t.pasid >= 0 })
-  const guest = t.pasid >= 0
+  const common = { code, why, guest: pasid >= 0, interrupt, entryAddress: address }
   if (code === DEV_TAB_HARDWARE_ERROR)
-    return t.refuse({ code, why, type: hardwareType(status === CORRUPT), address: BigInt(address), entryAddress })
-  if (code === ILLEGAL_DEV_TABLE_ENTRY) {
-    const flags = DTE_RULES[device.rule]!.reserved ? EVENT1_RZ : 0
-    return t.refuse({ code, why, flags, guest, entryAddress, entry: u64(device.words[1]!, device.words[0]!) })
+    return { ...common, guest: false, type: hardwareType(status === CORRUPT), address: BigInt(address) }
+  if (code !== ILLEGAL_DEV_TABLE_ENTRY) return common
+  return { ...common, flags: DTE_RULES[device.rule]!.reserved ? EVENT1_RZ : 0, entry: entryOf(device).entry }
+}
+
+export function refuseDevice(t: Translator, device: Device): number {
+  // 2.5.9: a translation request of a device that has no entry is no page fault.
+  if (device.status === BEYOND_TABLE && (t.flags & ATS_REQUEST) !== 0) {
+    const guest = t.pasid >= 0
+    return t.refuse({ code: INVALID_DEVICE_REQUEST, type: REQUEST_ATS_INVALID_RANGE, why: device.why, guest })
   }
-  return t.refuse({ code, why, guest })
+  return t.refuse(refusalOf(device, t.pasid))
 }
 
 /** A special address that this device may not reach so. @param type INVALID_DEVICE_REQUEST.Type. */
