@@ -1,5 +1,6 @@
 /** Who reads which kind of IOMMU. A further architecture is one more line. */
 
+import { inspectAmdvi } from './amdvi.ts'
 import type { MachineGraph, Names } from './graph.ts'
 import { inspectRiscv } from './riscv.ts'
 import { inspectSmmuV3 } from './smmuv3.ts'
@@ -11,6 +12,7 @@ export const INSPECTORS: ReadonlyMap<string, Inspector> = new Map<string, Inspec
   ['smmuv3', inspectSmmuV3],
   ['riscv', inspectRiscv],
   ['vtd', inspectVtd],
+  ['amdvi', inspectAmdvi],
 ])
 
 /** A machine that tells what an inspector needs; `Machine` of `machine/` does. */

@@ -24,6 +24,8 @@ export interface FactNames {
   readonly formats: Readonly<Record<string, (space: SpaceNode) => boolean>>
   /** Words for `fmt` that mean no page table at all: everything passes as it is. */
   readonly bypass?: readonly string[]
+  /** Words for `fmt` that mean no page table at all; whether anything passes, other bits of the device entry decide. */
+  readonly withoutTables?: readonly string[]
   /** Keys that say nothing by themselves: they hold what is compared elsewhere. */
   readonly structural: readonly string[]
 }
@@ -96,6 +98,10 @@ function checkSpace(context: Context, item: string, device: DeviceNode | null, k
       'everything passes as it is',
       device === null ? 'no such device' : `the device is '${device.state}'`,
     )
+  }
+  if (facts.fmt !== undefined && names.withoutTables?.includes(facts.fmt)) {
+    if (device?.state === 'bypass' || device?.state === 'abort') return null
+    return failure(item, 'tables', 'no address space', device === null ? 'no such device' : `the device is '${device.state}'`)
   }
   const table = graph.pasidTables.find(({ id }) => id === device?.pasidTable)
   const pasid = key === 'none' ? 0 : Number(key)

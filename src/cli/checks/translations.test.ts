@@ -85,6 +85,20 @@ describe('kernel mappings', () => {
     expect(new Set(asked.asked.map(({ iova }) => iova))).toEqual(new Set([0x1000n, 0x2fffn]))
   })
 
+  it('may end with a smaller page where their size is no multiple of the first page, and only there', () => {
+    const pages = machine({
+      4: { offset: 0x8000n, rights: 'rw', log2: 14 },
+      8: { offset: 0x8000n, rights: 'rw', log2: 12 },
+      7: { offset: 0x8000n, rights: 'rw', log2: 12 },
+      12: { offset: 0x8000n, rights: 'rw', log2: 15 },
+    })
+    const check = (size: bigint) =>
+      failureOf(mappingList(pages, 'kernel_mappings', [{ ...two, iova: 0x4000n, pa: 0xc000n, page_size: 16384, size }]))
+    expect(check(0x5000n)).toBeNull()
+    expect(check(0x4000n)?.kind).toBe('wrong page size')
+    expect(check(0x9000n)?.kind).toBe('wrong page size')
+  })
+
   it('fail when only the last byte is wrong', () => {
     const broken = machine({ 1: { offset: 0x8000n, rights: 'rw' }, 2: { offset: 0x7000n, rights: 'rw' } })
     expect(failureOf(mappingList(broken, 'kernel_mappings', [two]))).toMatchObject({

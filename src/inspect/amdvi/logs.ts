@@ -1,0 +1,198 @@
+/** What the event log still holds, what waits in the PPR log, and errors that registers report. AMD IOMMU specification (48882), 2.5, 2.6, 3.4. */
+import { hex } from '../../base/hex.ts'
+import { decode, describe, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import type { WordMemory } from '../../base/memory.ts'
+import { hi32, lo32, u64 } from '../../base/u64.ts'
+import {
+  EVENT_BYTES,
+  EVENT_INVALID_DEVICE_REQUEST,
+  EVENT_IO_PAGE_FAULT,
+  EVENT1_GN,
+  EVENT1_I,
+  EVENT1_PR,
+  EVENT1_RW,
+  EVENT1_TR,
+  eventCodeOf,
+  eventName,
+  eventOf,
+  eventPasid,
+  INVALID_PPR_REQUEST,
+  IO_PAGE_FAULT,
+  REQUEST_TYPES,
+} from '../../format/amdvi/events.ts'
+import { PPR_BYTES, PPR_ENTRY, pprPasid } from '../../format/amdvi/ppr.ts'
+import {
+  baseAddress,
+  CONTROL,
+  EVT_LOG_BASE,
+  HW_EVT_STATUS,
+  PPR_LOG_BASE,
+  ringLog2,
+  STATUS,
+} from '../../format/amdvi/registers.ts'
+import type { EventView, Names } from '../graph.ts'
+import { type RecordRing, readRecords, reportPageRequests } from '../records.ts'
+import type { RegisterFile } from '../registers.ts'
+import { deviceName, type Findings } from '../source.ts'
+
+const POINTER = 2 ** 19 - 16
+
+function ring(registers: RegisterFile, base: string, head: string, tail: string, entryBytes: number): RecordRing {
+  const value = registers.value(base)
+  const log2Size = Math.max(8, ringLog2(hi32(value)) - Math.log2(entryBytes))
+  const place = (name: string) => ((registers.number(name) & POINTER) / entryBytes) % 2 ** log2Size
+  const next = place(tail)
+  return {
+    base: baseAddress(hi32(value), lo32(value)),
+    log2Size,
+    entryBytes,
+    next,
+    pending: (next - place(head) + 2 ** log2Size) % 2 ** log2Size,
+  }
+}
+
+/** Entries of the event log, newest first. */
+export function readEvents(
+  memory: WordMemory,
+  registers: RegisterFile,
+  names: Names | undefined,
+  findings: Findings,
+): EventView[] {
+  if (registers.value(EVT_LOG_BASE.name) === 0n) return []
+  const log = ring(registers, EVT_LOG_BASE.name, 'EVT_HEAD', 'EVT_TAIL', EVENT_BYTES)
+  const reader = {
+    name(words: Int32Array, at: number) {
+      const code = eventCodeOf(words, at)
+      return code === 0 ? null : eventName(code)
+    },
+    view: (words: Int32Array, at: number, address: number, pending: boolean) => eventView(words, at, address, pending, names),
+  }
+  const events = readRecords(memory, log, 'event log', reader, findings)
+  const faults = events.filter(({ name }) => name === eventName(IO_PAGE_FAULT))
+  if (faults.length > 0 && faults.every(saysNothing))
+    findings.add(
+      'note',
+      'event log',
+      'its page faults have I = 1, and address and DomainID are 0: QEMU logs them so, whatever was accessed; only the device can be believed',
+      'QEMU',
+    )
+  return events
+}
+
+/** A page fault as QEMU logs it. */
+function saysNothing({ words }: EventView): boolean {
+  const [first, address] = words as [bigint, bigint]
+  const domain = (first >> 32n) & 0xffffn
+  return address === 0n && domain === 0n && ((first >> 51n) & 1n) === 1n
+}
+
+function eventView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
+  const event = eventOf(words, at)
+  const fields = event === null ? [] : describe(event.layout, words, at)
+  const flags = words[at + 1]!
+  const has = (name: string) => event !== null && name in event.layout.fields
+  const device = has('DeviceID') ? words[at]! & 0xffff : null
+  const guest = has('GN') && (flags & EVENT1_GN) !== 0
+  const pasid = guest ? (eventCodeOf(words, at) === INVALID_PPR_REQUEST ? pprPasid(words, at) : eventPasid(words, at)) : null
+  const where = has('Address') ? hex(u64(words[at + 3]!, words[at + 2]!)) : null
+  const parts = [
+    device === null ? null : deviceName(names, device),
+    pasid === null ? null : `PASID ${pasid}`,
+    event?.layout === EVENT_IO_PAGE_FAULT ? faultText(words, at) : null,
+    where,
+  ].filter((part) => part !== null)
+  return {
+    name: eventName(eventCodeOf(words, at)),
+    address: BigInt(address),
+    words: wordsToU64(words, at, EVENT_BYTES / 4),
+    fields,
+    device,
+    pasid,
+    pending,
+    text: `${parts.join(' ')}${why(words, at)}`,
+  }
+}
+
+/** What was tried, as far as the entry tells: RW says something where PR is 1, and in translation requests nothing. */
+function faultText(words: Int32Array, at: number): string {
+  const flags = words[at + 1]!
+  if ((flags & EVENT1_I) !== 0) return 'interrupt'
+  if ((flags & EVENT1_TR) !== 0) return 'translation request'
+  if ((flags & EVENT1_PR) === 0) return 'access to'
+  return (flags & EVENT1_RW) === 0 ? 'read' : 'write'
+}
+
+/** Why, in words, with a colon before it. */
+function why(words: Int32Array, at: number): string {
+  const event = eventOf(words, at)
+  if (event?.layout === EVENT_INVALID_DEVICE_REQUEST) {
+    const { TR, Type } = decode(EVENT_INVALID_DEVICE_REQUEST, words, at)
+    return `: ${REQUEST_TYPES[TR as 0 | 1][Number(Type)] ?? `type ${Type}`}`
+  }
+  if (event?.layout !== EVENT_IO_PAGE_FAULT) return event === null ? '' : `: ${event.what}`
+  const { PR, PE, RZ, I } = decode(EVENT_IO_PAGE_FAULT, words, at)
+  if (PR === 0) return I === 1 ? ': it is not remapped' : ': no entry for the address'
+  if (RZ === 1) return ': reserved bits are set in an entry'
+  return PE === 1 ? ': the tables do not allow this' : ': the entry is not legal'
+}
+
+/** Page requests that wait for software. */
+export function readPageRequests(
+  memory: WordMemory,
+  registers: RegisterFile,
+  names: Names | undefined,
+  findings: Findings,
+): void {
+  if (registers.value(PPR_LOG_BASE.name) === 0n) return
+  const log = ring(registers, PPR_LOG_BASE.name, 'PPR_HEAD', 'PPR_TAIL', PPR_BYTES)
+  reportPageRequests(memory, log, 'PPR log', PPR_ENTRY, findings, (get) => {
+    const words = wordsFromU64([(BigInt(get('PASID[15:0]')) << 16n) | (BigInt(get('PASID[19:16]')) << 42n)])
+    const pasid = get('GN') === 1 ? `, PASID ${pprPasid(words)}` : ''
+    return `${deviceName(names, Number(get('DeviceID')))}${pasid} for ${hex(get('Address'))}, tag ${get('PPRTag')}`
+  })
+}
+
+/** Bits of STATUS that say that something was lost, and what should run. */
+const LOST: readonly (readonly [flag: 'EventOverflow' | 'PPROverflow' | 'GALOverflow', what: string])[] = [
+  ['EventOverflow', 'event log'],
+  ['PPROverflow', 'PPR log'],
+  ['GALOverflow', 'guest virtual APIC log'],
+]
+const RUNS: readonly (readonly [enable: keyof typeof CONTROL.fields, runs: keyof typeof STATUS.fields, what: string])[] = [
+  ['CmdBufEn', 'CmdBufRun', 'command buffer'],
+  ['EventLogEn', 'EventLogRun', 'event log'],
+  ['PPRLogEn', 'PPRRun', 'PPR log'],
+]
+
+/** What the registers say that a reader should know. */
+export function registerFindings(registers: RegisterFile, findings: Findings): void {
+  for (const name of ['EXT_FEATURE', 'CONTROL', 'DEV_TAB_BASE']) {
+    if (!registers.known(name))
+      findings.add('error', name, 'its value is not known: what follows from it is read as zero', 'unknown register')
+  }
+  const known = registers.known('CONTROL')
+  if (known && registers.field(CONTROL, 'IommuEn') === 0)
+    findings.add('warning', 'CONTROL.IommuEn', '0: all traffic passes as it is', 'off')
+  for (const [flag, what] of LOST) {
+    if (registers.field(STATUS, flag) === 1)
+      findings.add(
+        'error',
+        what,
+        `overflow (STATUS.${flag}): ${flag === 'PPROverflow' ? 'page requests' : 'entries'} were lost`,
+        'status',
+      )
+  }
+  for (const [enable, runs, what] of RUNS) {
+    if (registers.known('STATUS') && registers.field(CONTROL, enable) === 1 && registers.field(STATUS, runs) === 0)
+      findings.add('warning', what, `enabled, and does not run (STATUS.${runs} is 0)`, 'status')
+  }
+  if (registers.field(CONTROL, 'IommuEn') === 1 && registers.number('CMD_HEAD') !== registers.number('CMD_TAIL'))
+    findings.add('note', 'command buffer', 'commands wait to be consumed', 'commands')
+  if (registers.field(HW_EVT_STATUS, 'HEV') === 1) hardwareEvent(registers, findings)
+}
+
+function hardwareEvent(registers: RegisterFile, findings: Findings): void {
+  const words = wordsFromU64([registers.value('HW_EVT_HI'), registers.value('HW_EVT_LO')])
+  const more = registers.field(HW_EVT_STATUS, 'HEO') === 1 ? '; at least one more was lost' : ''
+  findings.add('error', 'hardware event registers', `hold a ${eventName(eventCodeOf(words))}${more}`, 'hardware event')
+}
