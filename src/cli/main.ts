@@ -5,6 +5,7 @@ import { auditCommand } from './audit.ts'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
 import { diffCommand } from './diff.ts'
+import { explainCommand } from './explain.ts'
 import { findCommand } from './find.ts'
 import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
@@ -23,7 +24,17 @@ Exit codes: 0 fine, 1 findings (a fault, a failed expectation), 2 usage, 3 unrea
   )
 
 /** In the order of the help text. */
-const COMMANDS = [runCommand, showCommand, walkCommand, findCommand, auditCommand, diffCommand, decodeCommand, verifyCommand]
+const COMMANDS = [
+  runCommand,
+  showCommand,
+  walkCommand,
+  explainCommand,
+  findCommand,
+  auditCommand,
+  diffCommand,
+  decodeCommand,
+  verifyCommand,
+]
 
 for (const make of COMMANDS) {
   // Sub-commands end as the program does: with our exit codes, and a hint where the examples are.

@@ -46,7 +46,7 @@ const EVENT_NAMED = new RegExp(String.raw`(?<![\w*])(${NAMES}|UNKNOWN)\b`)
 const EVENT_BEGINS =
   /AMD-Vi: ?Event logged ?\[?|Event logged \[|AMD-Vi: ?(?:INVALID_|IO_PAGE|ILLEGAL_|IOTLB_INV|RMP_|[A-Z]+_TAB_|COMMAND_)/
 // Xen: `IO_PAGE_FAULT: domain = 0, device id = 0xa1, fault address = 0x…, flags = 0x20`, or with the device and the flags' names.
-const XEN_BEGINS = new RegExp(String.raw`AMD-Vi: ?(?:${NAMES}):`)
+const XEN_BEGINS = new RegExp(`AMD-Vi: ?(?:${NAMES}):`)
 const WHOLE = new RegExp(String.raw`(?<![\w*])(${NAMES}|UNKNOWN)\b[ :]*([^\]]*)\]`)
 const LINE = new RegExp(String.raw`(?<![\w*])(${NAMES}|UNKNOWN)\b[ :]*(.*)$`)
 const GOES_ON = new RegExp(String.raw`^(?:${NAMES}|UNKNOWN)\b`)

@@ -1,0 +1,113 @@
+/** Explanations of a log, for people: alike reports together, each with what was found and what follows. */
+import type { Confidence, Explanation, Finding } from '../explain/index.ts'
+import { ARCH_TITLES } from '../explain/index.ts'
+import { harmless } from './common.ts'
+import { type Painter, wrapped } from './paint.ts'
+
+/** Reports that say the same, but for the address. */
+export interface Group {
+  readonly first: number
+  readonly members: readonly number[]
+}
+
+/** So many addresses of a group are listed. */
+const LISTED = 4
+
+/** Reports that are alike, in the order of their first ones. */
+export function groupsOf(findings: readonly Finding[], explanations: readonly Explanation[]): Group[] {
+  const groups = new Map<string, { first: number; members: number[] }>()
+  findings.forEach(({ arch, report }, index) => {
+    const kind = explanations[index]!.address?.kinds[0]?.kind ?? ''
+    const { kind: what, device, pasid, access, code, name } = report
+    // A command that is refused, or an entry that is illegal, is looked at by itself.
+    const own = what === 'dma-fault' || what === 'interrupt-fault' ? '' : (report.address ?? '')
+    const key = [arch, what, device, pasid, access, code, name, kind, own].join('|')
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, { first: index, members: [index] })
+    else group.members.push(index)
+  })
+  return [...groups.values()]
+}
+
+const HOW_SURE: Readonly<Record<Confidence, string>> = { high: 'surely', medium: 'probably', low: 'perhaps' }
+
+/** One group. @param walk what a machine beside the log says, in lines. */
+export function groupText(
+  group: Group,
+  findings: readonly Finding[],
+  explanations: readonly Explanation[],
+  paint: Painter,
+  walk: readonly string[] = [],
+): string {
+  const finding = findings[group.first]!
+  const told = explanations[group.first]!
+  const { members } = group
+  const times = members.length > 1 ? `${members.length} times: ` : ''
+  const lines = [...wrapped(harmless(`${times}${told.headline}`), 0, paint.bold)]
+  const others = members.slice(1).map((index) => findings[index]!.line)
+  const where = others.length === 0 ? '' : `, and ${others.slice(0, LISTED).join(', ')}${others.length > LISTED ? ', …' : ''}`
+  const by = finding.printer === 'linux' ? '' : `, printed by ${finding.printer === 'xen' ? 'Xen' : 'QEMU'}`
+  lines.push(paint.dim(`  ${ARCH_TITLES[finding.arch]}, line ${finding.line}${where}${by}`))
+  const row = (label: string, text: string | null) => {
+    if (text !== null) lines.push(...wrapped(`${label.padEnd(9)}${harmless(text)}`, 2))
+  }
+  row('who:', told.who)
+  row('PASID:', told.pasid)
+  row('address:', addressText(group, findings, told))
+  for (const kind of told.address?.kinds ?? []) row('', `${HOW_SURE[kind.confidence]} ${kind.says} (${kind.rule})`)
+  if (told.address !== null && told.address.kinds.length === 0) row('', 'what kind of address it is, is not known')
+  row('meaning:', told.meaning)
+  row('fields:', fieldsText(finding))
+  list('Likely causes:', told.causes, lines, paint, true)
+  list('Look at:', told.next, lines, paint, false)
+  list('Mind:', told.remarks, lines, paint, false)
+  lines.push(...walk)
+  return lines.join('\n')
+}
+
+function list(title: string, items: readonly string[], lines: string[], paint: Painter, numbered: boolean): void {
+  if (items.length === 0) return
+  lines.push(`  ${paint.result(title)}`)
+  items.forEach((item, index) => {
+    lines.push(...wrapped(`${numbered && items.length > 1 ? `${index + 1}.` : '-'} ${harmless(item)}`, 4))
+  })
+}
+
+/** The addresses of a group. */
+function addressText({ members }: Group, findings: readonly Finding[], { address }: Explanation): string | null {
+  if (address === null) return null
+  const all = [...new Set(members.map((index) => findings[index]!.report.address))]
+  const more = all.length > LISTED ? ` and ${all.length - LISTED} more` : ''
+  return `${all.slice(0, LISTED).join(', ')}${more}`
+}
+
+/** Decoded facts that the lines above do not say; raw words and what is only there for programs are left out. */
+const UNSAID = new Set([
+  'dwords',
+  'dte_decoded',
+  'dte',
+  'entries',
+  'request',
+  'reason_meaning',
+  'sid',
+  'ssid',
+  'client',
+  'driver',
+])
+
+function fieldsText({ report }: Finding): string | null {
+  const parts = Object.entries(report.fields)
+    .filter(([key, value]) => !UNSAID.has(key) && value !== null && !(Array.isArray(value) && value.length === 0))
+    .map(([key, value]) => `${key.replaceAll('_', ' ')} ${valueText(value)}`)
+  return parts.length === 0 ? null : parts.join(', ')
+}
+
+function valueText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(String).join('+')
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
+  if (typeof value === 'object' && value !== null)
+    return Object.entries(value)
+      .map(([key, item]) => `${key}=${String(item)}`)
+      .join(' ')
+  return String(value)
+}
