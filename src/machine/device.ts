@@ -304,7 +304,8 @@ export class Requester {
     if (entry !== null && (entry.rights & need) !== 0) {
       const pa = entry.pa + (iova - entry.iova)
       this.#compare(request, iova, pa, 'atc', entry.generation, stale)
-      const outcome = model.translate({ ...this.#transaction(request, pa), kind: 'translated' })
+      // Translated requests have no PASID, unless a device is told otherwise (PCI Express, "Translated Requests with PASID Enable").
+      const outcome = model.translate({ ...this.#transaction({ ...request, pasid: null }, pa), kind: 'translated' })
       if (outcome.ok) return this.#reach(outcome.pa, use)
       return { refused: `${faultText(outcome)} (a translated transaction)`, fault: outcome }
     }

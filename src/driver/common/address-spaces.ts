@@ -13,10 +13,12 @@ export interface SpaceFormats {
   /** @throws IommError Unsupported, BadArgument */
   stage1(): Shape
   stage2(): Shape
+  /** Of a domain's own space, where it differs from those that are private. @throws IommError Unsupported, BadArgument */
+  own?(): Shape
   /** The PASID table entry of a space of ours. */
   entry(space: PtSpace, tag: number, domain: DomainState): Uint32Array
-  readonly tags: TagAllocator<AddressSpace>
-  readonly guestTags: TagAllocator<DriverDomain>
+  readonly tags: Pick<TagAllocator<AddressSpace>, 'allocate' | 'free'>
+  readonly guestTags: Pick<TagAllocator<DriverDomain>, 'allocate' | 'free'>
 }
 
 export class AddressSpaces {
@@ -30,10 +32,18 @@ export class AddressSpaces {
     this.#invalidation = invalidation
   }
 
+  /** A domain's own, for entry 0. @throws IommError AsidExhausted */
+  newOwn(domain: DriverDomain): AddressSpace {
+    return this.#new(`domain ${domain.name}`, (this.#formats.own ?? this.#formats.stage1)())
+  }
+
   /** With a page table of ours. @throws IommError AsidExhausted */
   newPrivate(name: string): AddressSpace {
+    return this.#new(name, this.#formats.stage1())
+  }
+
+  #new(name: string, shape: Shape): AddressSpace {
     const formats = this.#formats
-    const shape = formats.stage1()
     const pgtable: DriverPgtable = new DriverPgtable(name, this.#memory, this.#memory, shape, {
       tlb: (start, end, leaf) => this.#invalidation.space(space, start, end, leaf),
       atc: (start, end) => this.#forgetAtc(space, start, end),

@@ -21,7 +21,7 @@ export interface CommandError {
 
 /**
  * What an error that stopped the queue means. `skip`: the command is illegal. `retry`: a device was too slow, and the command is tried again.
- * `repeat`: a device was too slow, and fences that were consumed will never complete: who waits sends all of it again. `broken`: no hope.
+ * `repeat`: a device was too slow, and which commands that concerns nobody knows: who waits sends all of its own again. `broken`: no hope.
  */
 export interface CommandFailure {
   readonly name: string
@@ -31,6 +31,7 @@ export interface CommandFailure {
 
 /** An architecture's command queue. */
 export interface CommandHardware {
+  /** What a command takes in the queue; what is shorter is followed by zeros. */
   readonly commandBytes: number
   /** Indices are told modulo this: with a wrap bit, twice the entries. */
   readonly modulus: number
@@ -71,7 +72,7 @@ export class CommandRing {
   #consumed = 0
   #timeouts = 0
   #timedOutAt = -1
-  /** Fences up to this command that are not complete never will be. */
+  /** Who waits for a fence up to this command sends all of it again. */
   #abandoned = 0
 
   /** @param base address of 2^log2 entries, aligned to their size. */
@@ -96,8 +97,8 @@ export class CommandRing {
       yield* this.#append((end) => this.#hardware.fence(end))
       const end = yield* this.#sent()
       if (this.forget.has('sync')) return
-      yield* waitFor('the fence', () => this.#complete(end) || this.#abandoned >= end)
-      if (this.#complete(end)) return
+      yield* waitFor('the fence', () => this.#abandoned >= end || this.#complete(end))
+      if (this.#abandoned < end) return
       if (turn >= PATIENCE) throw tooSlow()
     }
   }
@@ -140,7 +141,9 @@ export class CommandRing {
   }
 
   #write(command: Uint32Array): void {
-    storeWords(this.#memory, this.#address(this.#written), command)
+    const words = new Uint32Array(this.#hardware.commandBytes / 4)
+    words.set(command)
+    storeWords(this.#memory, this.#address(this.#written), words)
     this.#written++
     this.onCommand?.(command, false)
   }
@@ -168,8 +171,11 @@ export class CommandRing {
     const { name, text, remedy } = hardware.failure(error, command, at)
     if (remedy === 'broken') throw new IommError('Hardware', text)
     this.#report({ code: error, name, command, text })
-    if (remedy === 'skip') storeWords(this.#memory, at, hardware.fence(this.#consumed + 1))
-    else if (remedy === 'repeat') this.#abandoned = this.#consumed
+    if (remedy === 'skip') {
+      const words = new Uint32Array(hardware.commandBytes / 4)
+      words.set(hardware.fence(this.#consumed + 1))
+      storeWords(this.#memory, at, words)
+    } else if (remedy === 'repeat') this.#abandoned = this.#written
     else {
       this.#timeouts = this.#timedOutAt === this.#consumed ? this.#timeouts + 1 : 1
       this.#timedOutAt = this.#consumed

@@ -71,6 +71,12 @@ export class Configuration {
     yield* this.#write(entry, pasidWords, target ?? new Uint32Array(pasidWords), kind, forget)
   }
 
+  /** Makes this the entry of a PASID in a table of ours that only this device uses: a copy of its guest's. */
+  writeCopy(entry: number, pasid: number, device: number, target: Uint32Array): Op<void> {
+    const { pasid: kind, pasidWords } = this.#formats
+    return this.#write(entry, pasidWords, target, kind, (before) => this.#formats.forgetPasid([device], pasid, before))
+  }
+
   /** Writes entry 0 of the domain's PASID table, if it has one: what transactions without PASID see. */
   *writeEntry0(domain: DomainState): Op<void> {
     if (domain.table === null) return

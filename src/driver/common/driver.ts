@@ -60,8 +60,8 @@ export interface Hardware {
 
 /** Tables of ours that say what a guest's tables say, for an IOMMU that walks none of those but page tables. */
 export interface GuestCopies {
-  /** The guest's device table entry becomes this one. @throws IommError BadArgument */
-  enter(state: DeviceState, domain: DomainState, guest: Uint32Array | null): Op<void>
+  /** The guest's device table entry becomes this one. @returns what is to be done once the hardware has forgotten the one before. */
+  enter(state: DeviceState, domain: DomainState, guest: Uint32Array | null): Op<() => void>
   /** The guest changed its tables, and says so by this command. */
   follow(domain: DomainState, command: Uint32Array): Op<void>
   /** The device is elsewhere, and the hardware knows. */
@@ -126,7 +126,7 @@ export class TableDriver implements IommuDriver {
       devices,
       stall: false,
       table: null,
-      own: stage === 1 ? this.#hardware.spaces.newPrivate(`domain ${domain.name}`) : null,
+      own: stage === 1 ? this.#hardware.spaces.newOwn(domain) : null,
       stage2: stage === 2 ? this.#hardware.spaces.newStage2(domain, devices) : null,
       entries: new Map(),
     }
@@ -331,9 +331,10 @@ export class TableDriver implements IommuDriver {
       throw new IommError('NoDomain', `${state.device.name} is not in a nested domain; attach it to one first`)
     this.#configuration.check(state, domain, guest)
     const { copies } = this.#hardware
-    if (copies !== undefined) yield* copies.enter(state, domain, guest)
+    const retire = copies === undefined ? null : yield* copies.enter(state, domain, guest)
     state.guest = guest
     yield* this.#configuration.writeDevice(state, domain)
+    retire?.()
     // Another stage 1: what the device holds is from the one before. IOTLB entries are the guest's to invalidate.
     yield* this.#invalidation.atc([state], null, null, null)
   }

@@ -7,7 +7,7 @@
  * So: give the bits that the present entry ignores their new values, switch with one such part, then clear what the new entry ignores.
  * Where the used bits of more than one part differ there is no such part, and the entry is made invalid first.
  */
-import { getBits } from '../../base/layout.ts'
+import { type Fields, getBits, type Layout, maskIn } from '../../base/layout.ts'
 
 /** What the algorithm must know of a structure. */
 export interface EntryKind {
@@ -48,15 +48,20 @@ export function planUpdate(current: Uint32Array, target: Uint32Array, kind: Entr
         `word ${index} of the new entry is 0x${word.toString(16)}, of which it uses only 0x${targetUsed[index]!.toString(16)}`,
       )
   })
-  const { atomWords = 2, quiet } = kind
+  const { atomWords = 2 } = kind
   const plan = new Steps(current, atomWords)
-  // What is not recorded is set first and cleared last.
+  // Of two entries that are both in use, what is not to be recorded is set first and cleared last.
+  const quiet = bothValid(current, target, kind) ? kind.quiet : undefined
   const first = current.map((word, index) => word | (target[index]! & (quiet?.[index] ?? 0)))
   const last = target.map((word, index) => word | (current[index]! & (quiet?.[index] ?? 0)))
   plan.write(first, () => true)
   const hitless = change(plan, first, last, kind, atomWords)
   plan.write(target, () => true)
   return { hitless, steps: plan.steps }
+}
+
+function bothValid(current: Uint32Array, target: Uint32Array, { validBit }: EntryKind): boolean {
+  return getBits(current, validBit, validBit) === 1 && getBits(target, validBit, validBit) === 1
 }
 
 /** @returns whether that is hitless. */
@@ -80,10 +85,13 @@ function change(plan: Steps, current: Uint32Array, target: Uint32Array, kind: En
     plan.write(target, (atom) => atom === critical)
     plan.write(target, () => true)
     // Between valid and invalid nothing can be undisturbed, but the same three steps do.
-    return getBits(current, kind.validBit, kind.validBit) === 1 && getBits(target, kind.validBit, kind.validBit) === 1
+    return bothValid(current, target, kind)
   }
-  const invalid = target.map((word, index) => word & current[index]! & (kind.quiet?.[index] ?? 0))
-  plan.write(invalid, (atom) => atom === 0)
+  // Not valid, and no louder than both.
+  plan.write(
+    target.map((word, index) => word & current[index]! & (kind.quiet?.[index] ?? 0)),
+    (atom) => atom === 0,
+  )
   plan.write(target, (atom) => atom !== 0)
   plan.write(target, (atom) => atom === 0)
   return false
@@ -111,4 +119,11 @@ class Steps {
     }
     if (step.length > 0) this.steps.push(step)
   }
+}
+
+/** The mask of some fields of a layout. */
+export function maskOf<F extends Fields>(layout: Layout<F>, names: readonly (keyof F & string)[]): Uint32Array {
+  const mask = new Uint32Array(layout.bits / 32)
+  for (const name of names) for (let word = 0; word < mask.length; word++) mask[word]! |= maskIn(layout.fields[name]!, word)
+  return mask
 }

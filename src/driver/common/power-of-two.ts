@@ -34,3 +34,12 @@ export function powerOfTwoCover(start: bigint, end: bigint, limit: number): Powe
   }
   return ranges
 }
+
+/**
+ * A range as PCIe ATS codes it, and commands after it: bits below a zero are ones, and their number gives the size ("Invalidate Request",
+ * S field). `s` 0: a single page.
+ */
+export function napot({ address, size }: PowerRange): { address: bigint; s: 0 | 1 } {
+  const below = size === 0 ? 0n : (1n << BigInt(size - 1)) - 1n
+  return { address: address | (below << 12n), s: size === 0 ? 0 : 1 }
+}

@@ -8,9 +8,9 @@ export interface RadixShape {
   readonly entryBytes: number
   /** The words that make a level lead to the table below it: 8 bytes. */
   pointer(table: number): Uint32Array
+  /** Bytes from one pointer to the next; 8 by default. */
+  readonly pointerBytes?: number
 }
-
-const POINTER_BYTES = 8
 
 export class RadixTable {
   readonly base: number
@@ -19,6 +19,7 @@ export class RadixTable {
   readonly #memory: WordMemory
   readonly #pages: PageAllocator
   readonly #shape: RadixShape
+  readonly #pointerBytes: number
   /** Tables below the top one: by level, then by the bits of the number above that level. */
   readonly #tables: Map<number, number>[]
 
@@ -26,6 +27,7 @@ export class RadixTable {
     this.#memory = memory
     this.#pages = pages
     this.#shape = shape
+    this.#pointerBytes = shape.pointerBytes ?? 8
     this.bits = shape.bits.reduce((sum, bits) => sum + bits, 0)
     this.#tables = shape.bits.map(() => new Map())
     this.base = pages.allocate(this.#bytes(0))
@@ -50,12 +52,12 @@ export class RadixTable {
       level++
     }
     // What is new is complete, all its entries invalid, before the pointer to it is written.
-    const place = table + this.#slot(number, level - 1) * POINTER_BYTES
+    const place = table + this.#slot(number, level - 1) * this.#pointerBytes
     const first = this.#newTable(number, level)
     table = first
     for (let below = level + 1; below < bits.length; below++) {
       const child = this.#newTable(number, below)
-      storeWords(this.#memory, table + this.#slot(number, below - 1) * POINTER_BYTES, pointer(child))
+      storeWords(this.#memory, table + this.#slot(number, below - 1) * this.#pointerBytes, pointer(child))
       table = child
     }
     storeWords(this.#memory, place, pointer(first))
@@ -97,6 +99,6 @@ export class RadixTable {
 
   #bytes(level: number): number {
     const { bits, entryBytes } = this.#shape
-    return blockSize(2 ** bits[level]! * (level === bits.length - 1 ? entryBytes : POINTER_BYTES))
+    return blockSize(2 ** bits[level]! * (level === bits.length - 1 ? entryBytes : this.#pointerBytes))
   }
 }

@@ -66,7 +66,8 @@ export class TestDevice implements DriverDevice {
       if (answer.rights !== 0) this.#atc.set(key, known)
     }
     if ((known.rights & neededRight(access, false)) === 0) return 'no access'
-    return said(this.#model.translate({ ...transaction, iova: known.pa + (iova % 4096n), kind: 'translated' }))
+    // Translated requests have no PASID, unless a device is told otherwise (PCI Express, "Translated Requests with PASID Enable").
+    return said(this.#model.translate({ device: this.id, iova: known.pa + (iova % 4096n), access, kind: 'translated' }))
   }
 
   receive(message: DeviceMessage): void {

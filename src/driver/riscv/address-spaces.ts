@@ -22,7 +22,11 @@ type CpuSpace = NonNullable<DriverIoMm['mm']>
 const PSCID_BITS = 20
 const GSCID_BITS = 16
 
-export function spaceFormats(features: RiscvFeatures, options: RiscvDriverOptions, modes: Modes): SpaceFormats {
+export function spaceFormats(
+  features: RiscvFeatures,
+  options: RiscvDriverOptions,
+  modes: Modes,
+): SpaceFormats & { readonly tags: TagAllocator<AddressSpace> } {
   return {
     stage1: () => shapeOf(features, modes.stage1, 1, options.mode),
     stage2: () => shapeOf(features, modes.stage2, 2, options.mode),

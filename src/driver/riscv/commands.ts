@@ -13,7 +13,7 @@ import {
   OPCODE_IOFENCE,
   OPCODE_IOTINVAL,
 } from '../../format/riscv/commands.ts'
-import { EVERYTHING, type PowerRange } from '../common/power-of-two.ts'
+import { EVERYTHING, napot, type PowerRange } from '../common/power-of-two.ts'
 
 /** func3 of each command. */
 const VMA = 0
@@ -22,15 +22,6 @@ const INVAL_DDT = 0
 const INVAL_PDT = 1
 const INVAL = 0
 const PRGR = 1
-
-/**
- * A range as it is coded in an address: bits below a zero are ones, and their number gives the size ("Address Range Invalidation"; ATS has
- * the same). `s` 0: a single page.
- */
-function napot({ address, size }: PowerRange): { address: bigint; s: number } {
-  const below = size === 0 ? 0n : (1n << BigInt(size - 1)) - 1n
-  return { address: address | (below << 12n), s: size === 0 ? 0 : 1 }
-}
 
 /** What an IOTINVAL is about. All null: everything of the host, or (GVMA) of every guest. */
 export interface Subject {

@@ -17,7 +17,10 @@ import { chooseGranule, stage1Shape, stage2Shape } from './spaces.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
-export function spaceFormats(features: SmmuFeatures, options: SmmuV3DriverOptions): SpaceFormats {
+export function spaceFormats(
+  features: SmmuFeatures,
+  options: SmmuV3DriverOptions,
+): SpaceFormats & { readonly tags: TagAllocator<AddressSpace> } {
   const granule = chooseGranule(features, options.granule)
   return {
     stage1: () => stage1Shape(features, granule, options.ioasInputBits),

@@ -2,17 +2,10 @@
  * Which bits of an STE or a CD the hardware looks at, given what the entry says. Arm IHI 0070, 5.2 and 5.4 (IGNORED fields), 13.5
  * "Summary of attribute/permission configuration fields". Where the manual leaves it to the implementation, a bit counts as used.
  */
-import { type Fields, getBits, type Layout, maskIn } from '../../base/layout.ts'
+import { getBits } from '../../base/layout.ts'
 import { CD, CD_WORDS } from '../../format/smmuv3/cd.ts'
 import { S1DSS_BYPASS, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
-import type { EntryKind } from '../common/hitless.ts'
-
-/** The mask of some fields of a layout. */
-function maskOf<F extends Fields>(layout: Layout<F>, names: readonly (keyof F & string)[]): Uint32Array {
-  const mask = new Uint32Array(layout.bits / 32)
-  for (const name of names) for (let word = 0; word < mask.length; word++) mask[word]! |= maskIn(layout.fields[name]!, word)
-  return mask
-}
+import { type EntryKind, maskOf } from '../common/hitless.ts'
 
 function add(mask: Uint32Array, more: Uint32Array): void {
   for (let word = 0; word < mask.length; word++) mask[word]! |= more[word]!
