@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { ALL_RIGHTS, PR, PW, UR, UW } from '../../base/types.ts'
 import { SS_A, SS_D } from '../../format/pt/vtd-second.ts'
-import { X86_A, X86_D, X86_EA, X86_US } from '../../format/pt/x86.ts'
+import { X86_A, X86_D, X86_EA } from '../../format/pt/x86.ts'
 import { GS_TE, REG } from '../../format/vtd/registers.ts'
 import { DEVICE, HOLE, RAM, Rig, RW } from './rig.suite.ts'
 
