@@ -3,12 +3,12 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { doubleHi, doubleLo, toDouble } from '../../base/u64.ts'
 import { PhysicalMemory } from '../../memory/physical.ts'
-import { classify, ENTRY_LEAF } from './entry.ts'
+import { classify, ENTRY_LEAF, outputOf } from './entry.ts'
 import { enumerate } from './enumerate.ts'
-import { coverLog2, type PtFormat, type PtSpace, ptSpace } from './format.ts'
-import { rightsIndex } from './leaf-words.ts'
+import { AD_FAULT, AD_IGNORE, AD_SET, coverLog2, type PtFormat, type PtSpace, ptSpace } from './format.ts'
+import { rightsIndex, runsAt } from './leaf-words.ts'
 import { MapError, newRoot, PageTable } from './mapper.ts'
-import { WALK_NOT_PRESENT, WALK_OK, WALK_PERMISSION, Walker } from './walker.ts'
+import { WALK_ACCESS_FLAG, WALK_DIRTY, WALK_NOT_PRESENT, WALK_OK, WALK_PERMISSION, Walker } from './walker.ts'
 
 export interface SuiteConfiguration {
   readonly name: string
@@ -17,6 +17,8 @@ export interface SuiteConfiguration {
   readonly inputBits: number
   /** 2^(output address size). */
   readonly outputLimit: number
+  /** Map with the sizes that take several entries. */
+  readonly runs?: boolean
 }
 
 const RAM = { start: 0x4000_0000, end: 0x8000_0000 }
@@ -27,11 +29,11 @@ interface Built {
   table: PageTable
 }
 
-function build(config: SuiteConfiguration): Built {
+function build(config: SuiteConfiguration, given: Partial<PtSpace> = {}): Built {
   const memory = new PhysicalMemory([RAM])
   const { format, topDepth, inputBits, outputLimit } = config
   const root = newRoot(memory, { format, topDepth, inputBits })
-  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit })
+  const space = ptSpace({ format, root, topDepth, inputBits, outputLimit, ...given })
   return { memory, space, table: new PageTable(memory, memory, space) }
 }
 
@@ -55,6 +57,7 @@ export function runPtSuite(configurations: readonly SuiteConfiguration[]): void 
 
 function suite(config: SuiteConfiguration): void {
   const page = 2 ** config.format.granuleLog2
+  const options = { runs: config.runs ?? false }
   const inputPages = 2 ** config.inputBits / page
   /** A few places around which maps happen, so that operations meet. */
   const places = [0, inputPages / 2, inputPages - 600].map((place) => Math.max(0, Math.floor(place / 512) * 512))
@@ -85,7 +88,7 @@ function suite(config: SuiteConfiguration): void {
             } else if (range.some((at) => expected.has(at))) {
               expect(() => table.map(first * page, pa, pages * page, rights)).toThrow('is mapped already')
             } else {
-              table.map(first * page, pa, pages * page, rights)
+              table.map(first * page, pa, pages * page, rights, options)
               range.forEach((at, index) => {
                 expected.set(at, { pa: pa + index * page, rights: grantedRights(config.format, rights) })
               })
@@ -167,6 +170,90 @@ function suite(config: SuiteConfiguration): void {
         expect(walker.sizeLog2).toBe(log2)
       }
     }
+  })
+
+  it.runIf(config.runs)('uses every size that takes several entries, and makes single ones of it where only a part goes', () => {
+    for (let depth = 0; depth <= config.topDepth; depth++) {
+      for (const log2 of runsAt(config.format, depth)) {
+        const size = 2 ** log2
+        if (size * 2 > 2 ** config.inputBits || size * 2 > config.outputLimit) continue
+        const { memory, space, table } = build(config)
+        const single = 2 ** coverLog2(config.format, depth)
+        const input = 2 ** config.inputBits - size
+        table.map(input, size, size, 0b011011, { runs: true })
+        expect(table.tables).toBe(config.topDepth - depth)
+        const walker = new Walker(memory)
+        const at = (offset: number) => {
+          const hi = doubleHi(input) + doubleHi(offset)
+          return walker.walk(space, hi, doubleLo(input) + doubleLo(offset), 1, false)
+        }
+        const hinted = config.format.contiguousHi !== 0
+        for (const offset of [0, single - 1, size - single, size - 1]) {
+          expect(at(offset)).toBe(WALK_OK)
+          expect([walker.outHi, walker.outLo]).toEqual([doubleHi(size) + doubleHi(offset), doubleLo(size) + doubleLo(offset)])
+          expect([walker.sizeLog2, walker.contiguous]).toEqual(hinted ? [coverLog2(config.format, depth), true] : [log2, false])
+        }
+        const other = build(config)
+        other.table.map(input, size, size, 0b011011, { runs: true })
+        expect(other.table.unmap(input, size).bytes).toBe(size)
+        expect(other.table.tables).toBe(0)
+        // What hardware recorded in one entry was done somewhere in the run.
+        const recorded = config.format.dirtyManagedHi === 0 ? config.format.dirty : 0
+        const last = table.leaf(input + size - single)!
+        table.replaceLeaf(last.pa, last.hi, last.lo | recorded)
+        expect(table.unmap(input + single, single).bytes).toBe(single)
+        expect(at(single)).toBe(WALK_NOT_PRESENT)
+        for (const offset of size > 2 * single ? [0, 2 * single, size - single] : [0]) {
+          expect(at(offset)).toBe(WALK_OK)
+          expect([walker.outHi, walker.outLo]).toEqual([doubleHi(size) + doubleHi(offset), doubleLo(size) + doubleLo(offset)])
+          expect([2 ** walker.sizeLog2, walker.contiguous, walker.lo & recorded]).toEqual([single, false, recorded])
+        }
+      }
+    }
+  })
+
+  const { accessed, dirty, dirtyManagedHi, accessedInTables } = config.format
+  it.skipIf(accessed === 0 || dirtyManagedHi !== 0)('records accesses and writes, in tables too where the format does', () => {
+    const walker = (given: Partial<PtSpace>) => {
+      const { memory, space, table } = build(config, given)
+      table.map(0, page, page, 0b011011, { clearLo: accessed | dirty })
+      const entries: number[] = []
+      const read = (need: number, update = true) => {
+        const one = new Walker(memory)
+        entries.length = 0
+        one.observer = { entry: (_stage, _space, _depth, pa) => void entries.push(Number(memory.read64(pa) & 0xfffn)) }
+        return one.walk(space, 0, 0, need, update)
+      }
+      // Tables as the mapper makes them may have their bit set: cleared, they are of no use yet.
+      let at = space.root
+      for (let depth = space.topDepth; depth > 0 && accessedInTables; depth--) {
+        const entry = memory.read64(at)
+        memory.write64(at, entry & ~BigInt(accessed))
+        at = outputOf(config.format, Number(entry >> 32n), Number(entry & 0xffffffffn) | 0)
+      }
+      const words = () => {
+        const { hi, lo } = table.leaf(0)!
+        read(0, false)
+        return { leaf: lo & (accessed | dirty), rest: hi, tables: entries.slice(0, -1).map((low) => low & accessed) }
+      }
+      return { read, words }
+    }
+    const all = (bits: number) => Array.from({ length: config.topDepth }, () => (accessedInTables ? bits : 0))
+    const ignores = walker({})
+    expect(ignores.read(2)).toBe(WALK_OK)
+    expect(ignores.words()).toMatchObject({ leaf: 0, tables: all(0) })
+    const sets = walker({ accessed: AD_SET, dirty: AD_SET })
+    expect([sets.read(1, false), sets.words().leaf]).toEqual([WALK_OK, 0])
+    expect(sets.read(1)).toBe(WALK_OK)
+    expect(sets.words()).toMatchObject({ leaf: accessed, tables: all(accessed) })
+    expect(sets.read(2)).toBe(WALK_OK)
+    expect(sets.words()).toMatchObject({ leaf: accessed | dirty, tables: all(accessed) })
+    const onlyAccess = walker({ accessed: AD_SET })
+    expect([onlyAccess.read(2), onlyAccess.words().leaf]).toEqual([WALK_OK, accessed])
+    const faults = walker({ accessed: AD_FAULT, dirty: AD_FAULT })
+    expect([faults.read(1), faults.words().leaf]).toEqual([WALK_ACCESS_FLAG, 0])
+    const faultsLater = walker({ accessed: AD_IGNORE, dirty: AD_FAULT })
+    expect([faultsLater.read(1), faultsLater.read(2)]).toEqual([WALK_OK, WALK_DIRTY])
   })
 
   it('never crashes or hangs on random table bytes', () => {

@@ -50,6 +50,15 @@ for (const [granule, inputBits, topDepth] of [
   const format = vmsav8(granule, 'el1', true)
   configurations.push({ name: `${format.name} ${inputBits} bits`, format, topDepth, inputBits, outputLimit: 2 ** 52 })
 }
+for (const [granule, inputBits, topDepth] of [
+  [12, 48, 3],
+  [14, 47, 2],
+  [16, 48, 2],
+] as const) {
+  const format = vmsav8(granule, 'el1')
+  const name = `${format.name} contiguous ${inputBits} bits`
+  configurations.push({ name, format, topDepth, inputBits, outputLimit: 2 ** 48, runs: true })
+}
 runPtSuite(configurations)
 
 describe('what EL0 can write', () => {

@@ -217,24 +217,21 @@ export class Walker {
       if (watched || tableHi >= limitHi || (entryLo & wanted) !== wanted) {
         if (this.#table(space, depth, addressHi, addressLo, entryHi, entryLo, update) !== WALK_OK) return this.status
       }
-      if (skips && ((entryLo >>> 9) & 7) !== depth) {
+      if (skips) {
         // A skipped level must have zero input bits (AMD 48882, 2.2.3 "page translation").
-        const next = ((entryLo >>> 9) & 7) - 1
-        const skipped = format.granuleLog2 + Math.imul(next + 1, bits)
-        if (indexBits(hi, lo, skipped, shift - skipped) !== 0) {
-          this.#at(depth, addressHi, addressLo, entryHi, entryLo)
-          return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
-        }
-        for (; depth - 1 > next; depth--) {
+        const level = (entryLo >>> 9) & 7
+        for (const from = depth; depth > level; depth--) {
+          if (restHi >>> (32 - bits) !== 0) {
+            this.#at(from, addressHi, addressLo, entryHi, entryLo)
+            return this.#see(space, ENTRY_RESERVED, WALK_NOT_PRESENT)
+          }
           restHi = (restHi << bits) | (restLo >>> (32 - bits))
           restLo <<= bits
+          shift = (shift - bits) | 0
         }
-        depth = next
-        shift = (skipped - bits) | 0
-      } else {
-        depth--
-        shift = (shift - bits) | 0
       }
+      depth--
+      shift = (shift - bits) | 0
       slot = restHi >>> (32 - bits)
       restHi = (restHi << bits) | (restLo >>> (32 - bits))
       restLo <<= bits

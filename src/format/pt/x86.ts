@@ -108,7 +108,8 @@ export function x86Format(options: X86Options = {}): PtFormat {
     // Bit 12 of a large leaf is PAT; those from 13 up to its size are reserved.
     reservedLeafLo: Int32Array.of(0, 0x1fe000, 0x3fffe000, 0, 0),
     reservedLeafHi: new Int32Array(5).fill(reservedHi),
-    reservedTableLo: new Int32Array(5),
+    // AMD64 APM, 5.3.3: bit 8 of PML4 and PML5 entries must be zero; Intel ignores it.
+    reservedTableLo: Int32Array.of(0, 0, 0, walker === 'amd' ? X86_G : 0, walker === 'amd' ? X86_G : 0),
     reservedTableHi: new Int32Array(5).fill(reservedHi),
     misalignedFaults: false,
     accessed,
