@@ -37,7 +37,7 @@ describe('INPUT', () => {
     writeFileSync(join(folder, 'notes.txt'), '')
     expect(await errorOf(join(folder, 'notes.txt'))).toMatchObject({
       exitCode: EXIT_INPUT,
-      message: expect.stringContaining('neither'),
+      message: expect.stringContaining('is empty'),
     })
     writeFileSync(join(folder, 'side.json'), '{"iommu": "ummv9", "registers": []}')
     writeFileSync(join(folder, 'tables.elf'), 'x')

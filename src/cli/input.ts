@@ -1,14 +1,31 @@
-/** INPUT of `show` and `walk`: a capture folder or a scenario file, opened as one kind of thing. */
+/** INPUT of the commands: a capture folder, a scenario, or a dump with registers, found by content and opened as one kind of thing. */
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseNumber } from '../base/hex.ts'
-import type { MachineGraph, Names } from '../inspect/graph.ts'
-import type { PhysicalMemory } from '../memory/physical.ts'
+import type { Finding, MachineGraph, Names } from '../inspect/graph.ts'
+import { MOST_BYTES } from '../machine/language/load.ts'
+import { PhysicalMemory } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
-import { type Capture, InputError, isCapture, openCapture, requesterId } from '../node/index.ts'
+import {
+  type ByteSource,
+  type Capture,
+  type Dump,
+  InputError,
+  isCapture,
+  isText,
+  kindOfDump,
+  lookForDump,
+  openBytes,
+  openCapture,
+  openDumpBytes,
+  type RegisterSource,
+  requesterId,
+} from '../node/index.ts'
 import { type Architecture, architectureOf, memoryOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { completeRun, graphOf, readScenario } from './run.ts'
+import { MACHINE_NAMES, REGISTER_TABLES } from './register-tables.ts'
+import { askForRegisters, type RegisterOptions, registersFrom } from './registers.ts'
+import { completeRun, graphOf, scenarioOf } from './run.ts'
 
 export interface OpenedMachine {
   readonly title: string
@@ -20,37 +37,74 @@ export interface OpenedMachine {
   readonly devices: NonNullable<Names['devices']>
   /** All that is known beside the tables. */
   readonly names: Names
+  /** What a reader should know of how the machine was found; the graph has it as findings. */
+  readonly remarks: readonly Finding[]
   graph(): MachineGraph
 }
+
+/** `raw:BASE:FILE`: a raw image with its address. */
+const RAW = /^raw:([^:]+):(.+)$/s
 
 /**
  * Opens INPUT.
  * @throws CliError with the exit code for what is wrong with it.
  */
-export async function openInput(path: string): Promise<OpenedMachine> {
+export async function openInput(path: string, options: RegisterOptions = {}): Promise<OpenedMachine> {
   return withInputErrors(async () => {
-    let isFolder: boolean
-    try {
-      isFolder = (await stat(path)).isDirectory()
-    } catch {
-      throw new CliError(
-        EXIT_INPUT,
-        `${path}: no such file or folder. INPUT is a scenario (a YAML file) or a capture (a folder).`,
-      )
-    }
-    if (isFolder) {
+    const raw = RAW.exec(path)
+    if (raw !== null) return openInput(raw[2]!, { ...options, base: rawBase(path, raw[1]!) })
+    if (await isFolder(path)) {
       if (!(await isCapture(path)))
         throw new CliError(EXIT_INPUT, `${path}: this folder is no capture: it holds no side.json.gz. A scenario is a file.`)
       return openedCapture(await openCapture(path))
     }
-    if (/\.ya?ml$/i.test(path)) return openedScenario(path)
-    throw new CliError(EXIT_INPUT, `${path}: neither a folder (a capture) nor a YAML file (a scenario).`)
+    const { base } = options
+    // Nothing but dumps is large: what is neither a dump nor text is not unpacked.
+    const source = await openBytes(
+      path,
+      base === undefined ? { look: (head) => (isText(headOf(head)) ? null : lookForDump(head)) } : {},
+    )
+    if (base === undefined && isText(headOf(source))) return openedScenario(source, path)
+    if (base === undefined) kindOfDump(source)
+    return openedDump(await openDumpBytes(source, base === undefined ? {} : { base: Number(base) }), await registersFrom(options))
   })
 }
 
+async function isFolder(path: string): Promise<boolean> {
+  if (path === '-') return false
+  try {
+    return (await stat(path)).isDirectory()
+  } catch {
+    throw new CliError(
+      EXIT_INPUT,
+      `${path}: no such file or folder. INPUT is a scenario (a YAML file), a capture (a folder) or a dump of memory.`,
+    )
+  }
+}
+
+function rawBase(path: string, text: string): bigint {
+  const base = parseNumber(text)
+  if (base !== null && base < 1n << 52n && base % 4096n === 0n) return base
+  throw new CliError(
+    EXIT_USAGE,
+    `${path}: '${text}' is no address below 2^52 that is a multiple of 0x1000; expected raw:0x40000000:FILE.`,
+  )
+}
+
+function headOf(source: ByteSource): Uint8Array {
+  const head = new Uint8Array(Math.min(source.size, 4096))
+  source.read(0, head)
+  return head
+}
+
 /** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */
-async function openedScenario(path: string): Promise<OpenedMachine> {
-  const { machine } = completeRun(await readScenario(path))
+function openedScenario(source: ByteSource, path: string): OpenedMachine {
+  if (source.size > MOST_BYTES)
+    throw new CliError(EXIT_INPUT, `${path}: text of ${source.size} bytes; a scenario has ${MOST_BYTES} at most.`)
+  const bytes = new Uint8Array(source.size)
+  source.read(0, bytes)
+  source.close()
+  const { machine } = completeRun(scenarioOf(new TextDecoder().decode(bytes), path))
   const { memory, model } = machine
   const names = machine.names()
   const title = basename(path)
@@ -61,8 +115,64 @@ async function openedScenario(path: string): Promise<OpenedMachine> {
     model,
     devices: names.devices ?? new Map(),
     names,
+    remarks: [],
     graph: () => graphOf(machine, title),
   }
+}
+
+/**
+ * A dump and registers as a machine.
+ * @throws CliError for an IOMMU that nothing here reads, or when there are no registers.
+ */
+export function openedDump(dump: Dump, registers: RegisterSource | null): OpenedMachine {
+  if (registers === null) throw new CliError(EXIT_USAGE, `${dump.name} (${dump.format}): ${askForRegisters(dump.machine)}`)
+  const architecture = architectureOf(registers.kind, registers.how)
+  const { register, names = {} } = registers
+  const ranges = dump.leavesOutZeros ? (architecture.zeros?.(register) ?? []) : []
+  const memory = new PhysicalMemory(ranges, dump)
+  const title = basename(dump.name)
+  const remarks = dumpFindings(dump, registers)
+  return {
+    title,
+    memory,
+    architecture,
+    model: architecture.restore(memory, register),
+    devices: names.devices ?? new Map(),
+    names,
+    remarks,
+    graph() {
+      const graph = architecture.inspect({ title, memory, register, names })
+      return { ...graph, findings: worstFirst([...remarks, ...graph.findings]) }
+    },
+  }
+}
+
+/** What is to be said of a dump and of registers that were found apart from it. */
+function dumpFindings(dump: Dump, { kind, how, sure, notes = [] }: RegisterSource): Finding[] {
+  const table = REGISTER_TABLES.find((one) => one.kind === kind)
+  const findings: Finding[] = []
+  if (dump.machine !== null && table !== undefined && !table.machines.includes(dump.machine)) {
+    const machine = MACHINE_NAMES[dump.machine] ?? `a machine of another architecture (e_machine ${dump.machine})`
+    findings.push({
+      severity: 'error',
+      place: dump.name,
+      text: `this is the dump of ${machine}; an ${table.title} belongs to ${table.machineName}: registers and dump are not of one machine`,
+    })
+  }
+  for (const text of dump.remarks) findings.push({ severity: 'note', place: dump.name, text })
+  if (sure !== 'certain')
+    findings.push({
+      severity: 'warning',
+      place: 'registers',
+      text: `found by ${how}: ${sure === 'likely' ? 'likely' : 'a guess'}`,
+    })
+  for (const text of notes) findings.push({ severity: 'note', place: 'registers', text })
+  return findings
+}
+
+function worstFirst(findings: readonly Finding[]): Finding[] {
+  const order = { error: 0, warning: 1, note: 2 }
+  return [...findings].sort((a, b) => order[a.severity] - order[b.severity])
 }
 
 /** Errors of input files as errors of the command. */
@@ -88,6 +198,7 @@ export function openedCapture(capture: Capture): OpenedMachine {
     model: architecture.restore(memory, register),
     devices: names.devices ?? new Map(),
     names,
+    remarks: [],
     graph: () => architecture.inspect({ title, memory, register, names }),
   }
 }

@@ -109,7 +109,7 @@ async function readText(file: string): Promise<string> {
 }
 
 /** @param kind read it as if it said this kind of IOMMU. */
-function scenarioOf(text: string, file: string, kind?: string): Scenario {
+export function scenarioOf(text: string, file: string, kind?: string): Scenario {
   const loaded = kind === undefined ? loadScenario(text, file) : loadScenarioOn(kind, text, file)
   if (loaded.ok) return loaded.scenario
   const count = loaded.problems.length

@@ -7,6 +7,7 @@ import { fileSource, systemReason } from './bytes.ts'
 import { type ElfCore, elfExtent, openElfCore } from './elf.ts'
 import { InputError } from './errors.ts'
 import { parseIomem } from './iomem.ts'
+import { registerReader } from './registers.ts'
 import { type CaptureSide, parseSide } from './side.ts'
 import { openBytes, readUnpacked } from './unpack.ts'
 
@@ -56,7 +57,7 @@ export async function openCapture(folder: string): Promise<Capture> {
     iommu: side.iommu,
     memory: new PhysicalMemory([], core),
     core,
-    register: registerReader(side),
+    register: registerReader(side.registers),
     names: { devices: deviceNames(side, told), ...(memory.length === 0 ? {} : { memory }) },
     deviceId: (bdf) => told.get(bdf) ?? requesterId(bdf),
     side,
@@ -94,20 +95,6 @@ async function firstExisting(folder: string, names: readonly string[]): Promise<
   return null
 }
 
-/** Registers by offset; a 64-bit one answers 32-bit reads of its halves, two 32-bit ones a 64-bit read. */
-function registerReader(side: CaptureSide): Capture['register'] {
-  const words = new Map<number, bigint>()
-  for (const { offset, size, value } of side.registers) {
-    words.set(offset, value & 0xffffffffn)
-    if (size === 8) words.set(offset + 4, value >> 32n)
-  }
-  return (offset, bytes) => {
-    const low = words.get(offset)
-    if (low === undefined || bytes === 4) return low ?? null
-    return low | ((words.get(offset + 4) ?? 0n) << 32n)
-  }
-}
-
 /** Requester id of a PCI address: bus 15:8, device 7:3, function 2:0; the segment above, where there are several. */
 export function requesterId(bdf: string): number | null {
   const match = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])$/i.exec(bdf)
@@ -124,6 +111,11 @@ function toldIds(side: CaptureSide): ReadonlyMap<string, number> {
     for (const { device, devid } of list) if (device !== undefined && devid !== undefined) told.set(device, devid)
   }
   return told
+}
+
+/** Names of the devices that side.json lists, by id. */
+export function namesOf(side: CaptureSide): Names {
+  return { devices: deviceNames(side, toldIds(side)) }
 }
 
 function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<number, { name: string; detail?: string }> {

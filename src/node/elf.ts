@@ -119,6 +119,7 @@ export function openElfCore(file: ByteSource): ElfCore {
     notes,
     vmcoreinfo: vmcoreInfoOf(file, notes),
     remarks: left > 0 ? [`the dump leaves out ${about(BigInt(left))} of the memory that it lists`] : [],
+    leavesOutZeros: false,
     ranges: () => segments.map(rangeOf),
     load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
     close: () => file.close(),

@@ -2,8 +2,21 @@
 export * from './bytes.ts'
 export * from './capture.ts'
 export * from './dump/contract.ts'
+export { isText } from './dump/formats.ts'
 export * from './dump/open.ts'
 export * from './elf.ts'
 export * from './errors.ts'
-export * from './side.ts'
+export * from './registers.ts'
+export {
+  type CaptureSide,
+  type DebugTranslation,
+  type DeviceFacts,
+  type ExpectedTranslation,
+  factNumber,
+  factWords,
+  type KernelMapping,
+  type ProvokedFault,
+  parseSide,
+  type SpaceFacts,
+} from './side.ts'
 export * from './unpack.ts'

@@ -7,7 +7,7 @@ import { parseNumber } from '../base/hex.ts'
 import { InputError } from './errors.ts'
 
 /** `0x1f`, `31` in quotes, or a JSON number that is exact. */
-const Big = v.pipe(
+export const Big = v.pipe(
   v.union([v.string(), v.number()], (issue) => `expected a number or a string like '0x1f', got ${issue.received}`),
   v.transform((given) => (typeof given === 'string' ? parseNumber(given) : Number.isSafeInteger(given) ? BigInt(given) : null)),
   v.check((value): boolean => value !== null, "expected a whole number, or a string like '0x1f' for large ones"),
@@ -15,7 +15,7 @@ const Big = v.pipe(
   v.check((value) => value >= 0n && value < 1n << 64n, 'expected a number from 0 to 2^64 - 1'),
 )
 /** The same, for what is small: ids, sizes of pages, offsets. */
-const Small = v.pipe(
+export const Small = v.pipe(
   Big,
   v.check((value) => value <= BigInt(Number.MAX_SAFE_INTEGER), 'expected a number below 2^53'),
   v.transform(Number),

@@ -16,6 +16,8 @@ export interface Dump extends FrameSource {
   readonly notes: readonly ElfNote[]
   /** What a reader of the picture should know: what was left out, that the dump is incomplete. */
   readonly remarks: readonly string[]
+  /** Whether pages that are all zero were left out: one that is absent may be one of them. */
+  readonly leavesOutZeros: boolean
   /** Addresses that the dump holds, in order; made as they are asked for, for there may be very many. */
   ranges(): Iterable<RamRange>
   /**

@@ -48,7 +48,12 @@ export async function openKdump(file: ByteSource, flattened: boolean): Promise<D
     throw new InputError(file.name, null, `${pages} pages of ${blockSize} bytes reach beyond address 2^52`)
   const held = new FileBitmap(source, header.held, pages)
   const existing = new FileBitmap(source, header.existing, pages)
-  let remarks: readonly string[] | null = null
+  let equal: boolean | null = null
+  /** Nothing was left out. QEMU says dump level 1, and keeps pages of zeros. */
+  const whole = () => {
+    equal ??= existing.equals(held)
+    return equal
+  }
   const incomplete = (header.status & STATUS_INCOMPLETE) !== 0
   const unpackers: Record<number, Unpack> = {
     [PACKED_ZLIB]: unpackZlib,
@@ -119,8 +124,10 @@ export async function openKdump(file: ByteSource, flattened: boolean): Promise<D
     vmcoreinfo: known ? readVmcoreInfo(file, offset, bytes) : vmcoreInfoOf(source, notes),
     notes,
     get remarks() {
-      remarks ??= remarksOf(header.level, incomplete, existing.equals(held))
-      return remarks
+      return remarksOf(header.level, incomplete, whole())
+    },
+    get leavesOutZeros() {
+      return (header.level & LEVEL_ZERO) !== 0 && !whole()
     },
     *ranges(): Iterable<RamRange> {
       for (const { start, end } of held.runs()) yield { start: start * blockSize, end: end * blockSize }
@@ -137,7 +144,6 @@ export async function openKdump(file: ByteSource, flattened: boolean): Promise<D
   }
 }
 
-/** @param whole nothing was left out: QEMU says level 1, and keeps pages of zeros. */
 function remarksOf(level: number, incomplete: boolean, whole: boolean): string[] {
   const remarks: string[] = []
   if (incomplete) remarks.push('the dump is incomplete: what wrote it ran out of room; pages after that are absent')

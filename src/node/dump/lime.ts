@@ -47,6 +47,7 @@ export function openLime(file: ByteSource): Dump {
     vmcoreinfo: null,
     notes: [],
     remarks: [],
+    leavesOutZeros: false,
     ranges: () => segments.map(rangeOf),
     load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
     close: () => file.close(),

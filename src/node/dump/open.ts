@@ -36,7 +36,7 @@ export interface DumpOptions {
  */
 export async function openDump(path: string, options: DumpOptions = {}): Promise<Dump> {
   const { base, limit } = options
-  const look = base === undefined ? { look: lookAt } : {}
+  const look = base === undefined ? { look: lookForDump } : {}
   const source = await openBytes(path, { ...look, ...(limit === undefined ? {} : { limit }) })
   try {
     return await openDumpBytes(source, options)
@@ -49,12 +49,12 @@ export async function openDump(path: string, options: DumpOptions = {}): Promise
 /** As `openDump`, for bytes that are open already. */
 export async function openDumpBytes(source: ByteSource, { base }: DumpOptions = {}): Promise<Dump> {
   if (base !== undefined) return openRaw(source, base)
-  const kind = kindOf(source)
+  const kind = kindOfDump(source)
   if (kind === 'elf') return openElfCore(source)
   if (kind === 'lime') return openLime(source)
   if (kind === 'kdump') return openKdump(source, false)
   const rearranged = flattenedSource(source)
-  const inner = kindOf(rearranged)
+  const inner = kindOfDump(rearranged)
   if (inner === 'elf') return { ...openElfCore(rearranged), format: 'ELF core, flattened' }
   if (inner === 'kdump') return openKdump(rearranged, true)
   throw new InputError(source.name, null, `the rearranged file ${foreignText(headOf(rearranged))}`)
@@ -66,15 +66,15 @@ function headOf(source: ByteSource): Uint8Array {
   return head
 }
 
-/** @throws InputError that says what was seen when it is none of these. */
-function kindOf(source: ByteSource): 'elf' | 'kdump' | 'flattened' | 'lime' {
+/** The format of a dump by its first bytes. @throws InputError that says what was seen when it is none. */
+export function kindOfDump(source: ByteSource): 'elf' | 'kdump' | 'flattened' | 'lime' {
   const head = headOf(source)
   const kind = recognise(head)?.kind
   if (kind === 'elf' || kind === 'kdump' || kind === 'flattened' || kind === 'lime') return kind
   throw new InputError(source.name, 0, foreignText(head))
 }
 
-/** How much of what is being unpacked is needed. */
-function lookAt(head: ByteSource): number | null {
-  return kindOf(head) === 'elf' ? elfExtent(head) : null
+/** How much of what is being unpacked is needed; for `openBytes`. @throws InputError when it is no dump. */
+export function lookForDump(head: ByteSource): number | null {
+  return kindOfDump(head) === 'elf' ? elfExtent(head) : null
 }

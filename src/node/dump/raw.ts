@@ -17,6 +17,7 @@ export function openRaw(file: ByteSource, base: number): Dump {
     vmcoreinfo: null,
     notes: [],
     remarks: [],
+    leavesOutZeros: false,
     ranges: () => segments.map(rangeOf),
     load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
     close: () => file.close(),

@@ -15,7 +15,7 @@ const MACHINES: Record<string, { base: number; machine: number; rom?: [number, n
   riscv64: { base: 0x8000_0000, machine: 243 },
   x86_64: {
     base: 0,
-    machine: 62,
+    machine: 3,
     rom: [
       [0xc0000, 0xe0000],
       [0xf0000, 0x100000],

@@ -1,0 +1,169 @@
+/**
+ * Registers that the user gives: `--registers FILE`, and `--smmu name=value,…` for each kind of IOMMU. Values of options go before those of
+ * the file; what neither says and the tables cannot be read without is assumed, and said to be.
+ */
+import type { Command } from 'commander'
+import { hex, parseNumber } from '../base/hex.ts'
+import { InputError, namesOf, type RegisterSource, type RegisterValue, readRegisterFile, registerReader } from '../node/index.ts'
+import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
+import { REGISTER_TABLES, type RegisterPlace, type RegisterTable } from './register-tables.ts'
+
+/** Options of a command that reads dumps. */
+export interface RegisterOptions {
+  /** `--registers FILE`. */
+  readonly registers?: string
+  /** `--base ADDRESS`. */
+  readonly base?: bigint
+  readonly smmu?: readonly string[]
+  readonly vtd?: readonly string[]
+  readonly amdvi?: readonly string[]
+  readonly riscv?: readonly string[]
+}
+
+const collect = (text: string, before: readonly string[] = []) => [...before, text]
+
+/** Adds the options to a command. */
+export function withRegisterOptions(command: Command): Command {
+  command
+    .option('--base <address>', 'the input is a raw image of memory from this address on', baseArgument)
+    .option('--registers <file>', "registers of the IOMMU: a capture's side.json, or a JSON list of {name, value}")
+  for (const { flag, title, needed } of REGISTER_TABLES)
+    command.option(
+      `--${flag} <name=value,...>`,
+      `registers of an ${title}, at least ${needed.toLowerCase().replaceAll('_', '-')}`,
+      collect,
+    )
+  return command
+}
+
+/** Help about dumps, for the commands that read them. */
+export const DUMP_HELP = `
+Dumps: ELF cores (QEMU's dump-guest-memory, /proc/vmcore), kdump-compressed (makedumpfile, virsh dump; flattened too), LiME, raw
+images; packed with gzip or zstd or not; '-' is standard input. A dump holds memory, not the IOMMU's registers: give these.
+${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(14)} ${example}`).join('\n')}
+Registers that are not given are assumed where that is safe, and the findings say so.`
+
+function baseArgument(text: string): bigint {
+  const value = parseNumber(text)
+  if (value === null || value >= 1n << 52n || value % 4096n !== 0n)
+    throw new CliError(EXIT_USAGE, `--base '${text}': expected an address below 2^52, a multiple of 0x1000, like 0x40000000.`)
+  return value
+}
+
+/** Registers of a file, of options, or both; null when there are none. @throws CliError that says what is wrong with them. */
+export async function registersFrom(options: RegisterOptions): Promise<RegisterSource | null> {
+  const given = REGISTER_TABLES.filter(({ flag }) => textsOf(options, flag).length > 0)
+  if (given.length > 1)
+    throw new CliError(EXIT_USAGE, `${given.map(({ flag }) => `--${flag}`).join(' and ')}: one kind of IOMMU at a time.`)
+  const file = options.registers === undefined ? null : await readRegisterFile(options.registers)
+  if (file === null && given.length === 0) return null
+  const table = given[0] ?? tableOf(file!, options.registers!)
+  if (file !== null && file.kind !== null && file.kind !== table.kind)
+    throw new CliError(EXIT_USAGE, `--${table.flag}: ${options.registers} has the registers of another IOMMU ('${file.kind}').`)
+  const known: RegisterValue[] = []
+  for (const { name, offset, size, value } of file?.registers ?? []) {
+    const place = offset === undefined ? registerNamed(table, name) : null
+    if (place === null && offset === undefined)
+      throw new CliError(
+        EXIT_INPUT,
+        `${options.registers}: ${unknownName(table, name)} Give its offset and size, if it is another.`,
+      )
+    known.push({ offset: offset ?? place!.offset, size: size ?? place?.bytes ?? placeAt(table, offset!)?.bytes ?? 4, value })
+  }
+  for (const text of textsOf(options, table.flag)) known.push(...parseValues(table, text))
+  return sourceOf(table, known, {
+    how: [options.registers, given.length > 0 ? `--${table.flag}` : undefined].filter((way) => way !== undefined).join(' and '),
+    ...(file?.side == null ? {} : { names: namesOf(file.side) }),
+  })
+}
+
+/** A source of these values; what must be known besides is assumed. @throws CliError when the tables cannot be found. */
+function sourceOf(table: RegisterTable, known: RegisterValue[], rest: Pick<RegisterSource, 'how' | 'names'>): RegisterSource {
+  const told = registerReader(known)
+  const needed = registerNamed(table, table.needed)!
+  if (told(needed.offset, needed.bytes) === null)
+    throw new CliError(EXIT_USAGE, `${rest.how}: ${needed.name} is missing: it says where the tables are, as in ${table.example}`)
+  const assumed = table.assumed.flatMap(({ name, value, what }) => {
+    const { offset, bytes } = registerNamed(table, name)!
+    return told(offset, bytes) === null ? [{ name, offset, size: bytes, value, what }] : []
+  })
+  return {
+    kind: table.kind,
+    register: registerReader([...known, ...assumed]),
+    sure: 'certain',
+    notes: assumed.map(({ name, value, what }) => `${name} is not given: assumed ${hex(value)} (${what})`),
+    ...rest,
+  }
+}
+
+/** `strtab-base=0x1000,cfg=0x10210`. */
+function parseValues(table: RegisterTable, text: string): RegisterValue[] {
+  return text.split(',').map((pair) => {
+    const at = pair.indexOf('=')
+    const fail = (why: string): never => {
+      throw new CliError(EXIT_USAGE, `--${table.flag} '${pair}': ${why}`)
+    }
+    if (at < 0) return fail(`expected NAME=VALUE, as in ${table.example}`)
+    const name = pair.slice(0, at).trim()
+    const place = registerNamed(table, name) ?? fail(unknownName(table, name))
+    const value = parseNumber(pair.slice(at + 1)) ?? fail('the value is no number: write 0x1f000 or 4096.')
+    if (value >> BigInt(place.bytes * 8) !== 0n) fail(`${place.name} has ${place.bytes * 8} bits; the value has more.`)
+    return { offset: place.offset, size: place.bytes, value }
+  })
+}
+
+/** A register by its name as people write it: any case, `-` for `_`, with the manual's prefix or not. */
+function registerNamed(table: RegisterTable, text: string): RegisterPlace | null {
+  const upper = text.trim().toUpperCase().replaceAll('-', '_')
+  const plain = upper.replace(table.around, '')
+  for (const wanted of [upper, plain, table.aliases[upper]?.toUpperCase(), table.aliases[plain]?.toUpperCase()]) {
+    const found = table.registers.find(({ name }) => name.toUpperCase() === wanted)
+    if (found !== undefined) return found
+  }
+  return null
+}
+
+function placeAt(table: RegisterTable, offset: number): RegisterPlace | null {
+  return table.registers.find((register) => register.offset === offset) ?? null
+}
+
+function unknownName(table: RegisterTable, name: string): string {
+  const names = table.registers.map((register) => register.name.toLowerCase().replaceAll('_', '-'))
+  return `an ${table.title} has no register '${name}'; it has ${names.join(', ')}.`
+}
+
+/** The kind of IOMMU that a list of registers is of: the one that has the most of these names at these places. */
+function tableOf({ kind, registers }: Awaited<ReturnType<typeof readRegisterFile>>, path: string): RegisterTable {
+  if (kind !== null) {
+    const table = REGISTER_TABLES.find((one) => one.kind === kind)
+    if (table !== undefined) return table
+    const known = REGISTER_TABLES.map((one) => one.kind).join(', ')
+    throw new CliError(EXIT_UNSUPPORTED, `${path}: the IOMMU is '${kind}'; so far ${known} can be read.`)
+  }
+  const counts = REGISTER_TABLES.map((table) => {
+    const fits = registers.filter(({ name, offset }) => {
+      const place = registerNamed(table, name)
+      return place !== null && (offset === undefined || offset === place.offset)
+    })
+    return { table, count: fits.length }
+  }).sort((a, b) => b.count - a.count)
+  const [best, second] = counts
+  if (best!.count > second!.count) return best!.table
+  const kinds = REGISTER_TABLES.map((one) => `'${one.kind}'`).join(', ')
+  throw new InputError(
+    path,
+    '$',
+    `the names do not tell which IOMMU they are of: write { "iommu": KIND, "registers": […] } with one of ${kinds}`,
+  )
+}
+
+function textsOf(options: RegisterOptions, flag: string): readonly string[] {
+  return (options as Readonly<Record<string, readonly string[] | undefined>>)[flag] ?? []
+}
+
+/** What to give when a dump comes without registers. */
+export function askForRegisters(machine: number | null): string {
+  const fitting = REGISTER_TABLES.filter(({ machines }) => machine === null || machines.includes(machine))
+  const tables = fitting.length === 0 ? REGISTER_TABLES : fitting
+  return `a dump holds memory, not the registers of the IOMMU. Give them: --registers FILE, or ${tables.map(({ example }) => `'${example}'`).join(' or ')}`
+}
