@@ -43,6 +43,8 @@ export interface SpaceReading {
   /** Tables where nothing answers: the dump does not hold them. */
   readonly missing: readonly string[]
   readonly missingCount: number
+  /** Tables of the kernel in the upper half of a process, where nothing answers: a dump of user memory. Not in the counts above. */
+  readonly missingAbove: number
 }
 
 /** Ends an enumeration: a visitor has no other way to say that it has seen enough. */
@@ -55,11 +57,13 @@ class Collector implements LeafVisitor {
   readonly missing: string[] = []
   brokenCount = 0
   missingCount = 0
+  missingAbove = 0
   leafCount = 0
   tableCount = 0
   mapped = 0
   readonly #space: PtSpace
   readonly #limit: number
+  readonly #kernel: boolean
   /** With sign extension the two halves lie far apart, although their inputs follow each other. */
   readonly #seam: number
   /** The range that grows: from `start` to `end`, which is equal when there is none. */
@@ -76,8 +80,10 @@ class Collector implements LeafVisitor {
   readonly #seen = new Set<number>()
   #repeats = 0
 
-  constructor(space: PtSpace, limit: number) {
+  /** @param kernel the upper half is a kernel's, and tables of it may be missing. */
+  constructor(space: PtSpace, limit: number, kernel: boolean) {
     this.#space = space
+    this.#kernel = kernel && space.top === TOP_SIGN
     this.#limit = limit
     this.#seam = space.top === TOP_SIGN ? 2 ** (space.inputBits - 1) : -1
   }
@@ -124,6 +130,10 @@ class Collector implements LeafVisitor {
 
   broken(input: number, depth: number, pa: number, hi: number, lo: number, why: string): void {
     const absent = why.startsWith('nothing answers')
+    if (absent && this.#kernel && input >= this.#seam) {
+      this.missingAbove++
+      return
+    }
     if (absent ? this.missingCount++ >= DESCRIBED : this.brokenCount++ >= DESCRIBED) return
     const address = hex(baseOf(this.#space, input) + BigInt(input))
     const level = levelOf(this.#space.format, depth)
@@ -147,9 +157,12 @@ class Collector implements LeafVisitor {
   }
 }
 
-/** Reads a space. What it cost is taken from the budget. */
-export function readSpace(memory: WordMemory, space: PtSpace, budget: Budget): SpaceReading {
-  const found = new Collector(space, Math.ceil(budget.ranges / SHARE))
+/**
+ * Reads a space. What it cost is taken from the budget.
+ * @param kernel the space is a process: a dump may leave out the tables of the kernel in its upper half.
+ */
+export function readSpace(memory: WordMemory, space: PtSpace, budget: Budget, kernel = false): SpaceReading {
+  const found = new Collector(space, Math.ceil(budget.ranges / SHARE), kernel)
   let complete = false
   try {
     complete = enumerate(memory, space, found, Math.ceil(budget.tables / SHARE)).complete
@@ -159,16 +172,17 @@ export function readSpace(memory: WordMemory, space: PtSpace, budget: Budget): S
   found.close()
   budget.tables -= found.tableCount
   budget.ranges -= found.ranges.length
-  const { ranges, leafCount, brokenCount, missing, missingCount } = found
+  const { ranges, leafCount, brokenCount, missing, missingCount, missingAbove } = found
   return {
     ranges,
     leafCount,
-    tableCount: found.tableCount - missingCount,
+    tableCount: found.tableCount - missingCount - missingAbove,
     mappedBytes: BigInt(found.mapped),
     complete,
     broken: found.brokenTexts,
     brokenCount,
     missing,
     missingCount,
+    missingAbove,
   }
 }

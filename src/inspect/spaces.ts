@@ -49,7 +49,7 @@ export class Spaces {
     const key = this.#key(space, over)
     let known = this.#known.get(key)
     if (known === undefined) {
-      const reading = readSpace(this.#memory, space, this.#budget)
+      const reading = readSpace(this.#memory, space, this.#budget, use.role === 'io_mm')
       const id = `space${this.#known.size}`
       known = { id, space, first: use, over, reading, role: use.role, users: new Set(), tags: new Set() }
       this.#known.set(key, known)
@@ -117,6 +117,13 @@ export class Spaces {
         place,
         `${reading.missingCount - reading.missing.length} more tables are missing`,
         'missing page table',
+      )
+    if (reading.missingAbove > 0)
+      this.#findings.add(
+        'note',
+        place,
+        `${reading.missingAbove} tables of the kernel's half are not there`,
+        'missing kernel half',
       )
     for (const text of reading.broken) this.#findings.add('error', place, text, 'broken entry')
     if (reading.brokenCount > reading.broken.length)

@@ -18,7 +18,7 @@ import { PasidDirectories } from './vtd/pasids.ts'
 import { readFaults, readPageRequests, registerFindings } from './vtd/queues.ts'
 
 const WORDS: MachineGraph['words'] = {
-  deviceTable: 'Context table',
+  deviceTable: 'Root and context tables',
   deviceEntry: 'context entry',
   pasidTable: 'PASID table',
   pasidEntry: 'PASID table entry',
@@ -27,8 +27,8 @@ const WORDS: MachineGraph['words'] = {
 
 /** What stands behind RTADDR.TTM. */
 const MODES: Readonly<Record<number, string>> = {
-  [TTM_LEGACY]: 'legacy mode, one context table for each bus',
-  [TTM_SCALABLE]: 'scalable mode, two context tables for each bus',
+  [TTM_LEGACY]: 'legacy mode',
+  [TTM_SCALABLE]: 'scalable mode',
 }
 
 /** Reads a machine with an Intel IOMMU. */

@@ -11,6 +11,7 @@ import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { findPasid, pasidsOf, ridPasidOf, TableWalk } from '../../format/vtd/lookup.ts'
 import { PASID_ENTRY, PASID_FPD, PASID_P, PGTT_PASS_THROUGH, pgttOf } from '../../format/vtd/pasid.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
+import { hasKernelHalf } from '../process.ts'
 import { entryView, type Findings } from '../source.ts'
 import type { Budget } from '../space.ts'
 import type { Spaces } from '../spaces.ts'
@@ -128,8 +129,9 @@ export class PasidDirectories {
     const second = secondStageSpace(this.#features, words)
     const first = firstStageSpace(this.#features, words, second)
     // Requests without PASID use this one: it is the domain's own.
-    const use = (nested: boolean) =>
-      pasidSpaceUse({ pasid, own: pasid === rid, pasidName: 'PASID', role: 'unknown', tag, nested }, owner)
+    const process = first !== null && second === null && hasKernelHalf(this.#memory, first)
+    const role = process ? 'io_mm' : 'unknown'
+    const use = (nested: boolean) => pasidSpaceUse({ pasid, own: pasid === rid, pasidName: 'PASID', role, tag, nested }, owner)
     if (first === null) return this.#spaces.add(second!, { ...use(false), stage: 2 })
     if (second === null) return this.#spaces.add(first, use(false))
     return this.#spaces.add(first, use(true), this.#under(second, tag, owner))
