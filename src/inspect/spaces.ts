@@ -122,7 +122,7 @@ export class Spaces {
       this.#findings.add(
         'note',
         place,
-        `${reading.missingAbove} tables of the kernel's half are not there`,
+        `the kernel's half is not there (tables missing: ${reading.missingAbove})`,
         'missing kernel half',
       )
     for (const text of reading.broken) this.#findings.add('error', place, text, 'broken entry')

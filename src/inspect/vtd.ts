@@ -44,7 +44,8 @@ export function inspectVtd(source: MachineSource): MachineGraph {
   const features = featuresOf(cap, ecap)
   const translating = registers.field(GSTS, 'TES') === 1
   const mode = registers.field(RTADDR, 'TTM')
-  const layout = translating ? (MODES[mode] ?? null) : null
+  const refused = mode === TTM_SCALABLE && !features.scalable
+  const layout = translating && !refused ? (MODES[mode] ?? null) : null
   registerFindings(registers, features, findings)
   const rtaddr = registers.value('RTADDR')
   const root = toDouble(hi32(rtaddr), lo32(rtaddr) & ~0xfff)
