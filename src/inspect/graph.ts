@@ -65,6 +65,8 @@ export interface PasidNode {
   readonly upper?: string | null
   /** Why, for `bad` and `quiet`. */
   readonly note: string | null
+  /** Tags of translations through this entry, where the device entry gives them (AMD DomainID): the space has those of all. */
+  readonly tags?: readonly string[]
   readonly entry: EntryView
 }
 

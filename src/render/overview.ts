@@ -268,7 +268,7 @@ function entryRows(entry: PasidNode, index: Index, gap: boolean): RowView[] {
   const space = known(entry.space)
   const upper = known(entry.upper)
   const said = clean(entry.note ?? '', 120)
-  const tags = entry.state === 'valid' ? (space?.tags ?? []).map((tag) => clean(tag, 20)).join(', ') : entry.state
+  const tags = entry.state === 'valid' ? (entry.tags ?? space?.tags ?? []).map((tag) => clean(tag, 20)).join(', ') : entry.state
   const fallback = { valid: '', quiet: 'walks nothing', bad: 'refused' }[entry.state]
   const note = entry.state === 'valid' ? said : `${entry.state}: ${said || fallback}`
   const { state } = entry

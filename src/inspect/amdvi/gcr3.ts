@@ -89,6 +89,6 @@ export class Gcr3Tables {
     const tag = `DomainID ${dteDomain(dte)}`
     const use = { pasid, own: own && pasid === 0, pasidName: 'PASID', role: 'unknown', tag, nested: under !== null } as const
     const id = this.#spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null)
-    return { pasid, state: 'valid', space: id, note: null, entry }
+    return { pasid, state: 'valid', space: id, note: null, tags: [tag], entry }
   }
 }

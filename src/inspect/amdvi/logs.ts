@@ -17,7 +17,6 @@ import {
   eventOf,
   eventPasid,
   INVALID_PPR_REQUEST,
-  IO_PAGE_FAULT,
   REQUEST_TYPES,
 } from '../../format/amdvi/events.ts'
 import { PPR_BYTES, PPR_ENTRY, pprPasid } from '../../format/amdvi/ppr.ts'
@@ -68,27 +67,50 @@ export function readEvents(
     view: (words: Int32Array, at: number, address: number, pending: boolean) => eventView(words, at, address, pending, names),
   }
   const events = readRecords(memory, log, 'event log', reader, findings)
-  const faults = events.filter(({ name }) => name === eventName(IO_PAGE_FAULT))
-  if (faults.length > 0 && faults.every(saysNothing))
+  if (events.some(({ words }) => asQemuLogs(words)))
     findings.add(
       'note',
       'event log',
-      'its page faults have I = 1, and address and DomainID are 0: QEMU logs them so, whatever was accessed; only the device can be believed',
+      "page faults with I = 1, and without address and DomainID, are QEMU's: bit 48 stands for a read, bit 49 for a write, and the device lacks its bus number",
       'QEMU',
     )
   return events
 }
 
-/** A page fault as QEMU logs it. */
-function saysNothing({ words }: EventView): boolean {
-  const [first, address] = words as [bigint, bigint]
-  const domain = (first >> 32n) & 0xffffn
-  return address === 0n && domain === 0n && ((first >> 51n) & 1n) === 1n
+/** Bits 63:60 IO_PAGE_FAULT, I; then the direction in bits 49:48 and the device and function in bits 7:0. */
+const QEMU_FAULT = 0x2008_0000_0000_0000n
+const QEMU_READ = 1n << 48n
+const QEMU_WRITE = 2n << 48n
+
+/** Whether an IO_PAGE_FAULT is one that QEMU wrote: no hardware says that an interrupt went to address 0. */
+function asQemuLogs([first, address]: readonly bigint[]): boolean {
+  const rest = first! & ~0xffn & ~QEMU_FAULT
+  return address === 0n && (first! & QEMU_FAULT) === QEMU_FAULT && (rest === QEMU_READ || rest === QEMU_WRITE)
+}
+
+/** Devices with a name that have this device and function number, on any bus. */
+function namedFunctions(names: Names | undefined, devfn: number): number[] {
+  const known = [...(names?.devices?.keys() ?? [])].filter((id) => (id & 0xff) === devfn)
+  return known.length === 0 ? [devfn] : known.sort((a, b) => a - b)
 }
 
 function eventView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
   const event = eventOf(words, at)
   const fields = event === null ? [] : describe(event.layout, words, at)
+  const view = {
+    name: eventName(eventCodeOf(words, at)),
+    address: BigInt(address),
+    words: wordsToU64(words, at, EVENT_BYTES / 4),
+    fields,
+    pending,
+  }
+  if (asQemuLogs(view.words)) {
+    const functions = namedFunctions(names, words[at]! & 0xff)
+    const who = functions.map((id) => deviceName(names, id)).join(' or ')
+    const access = (view.words[0]! & QEMU_READ) !== 0n ? 'read' : 'write'
+    const device = functions.length === 1 ? functions[0]! : null
+    return { ...view, device, pasid: null, text: `${who} ${access}, the address is not recorded` }
+  }
   const flags = words[at + 1]!
   const has = (name: string) => event !== null && name in event.layout.fields
   const device = has('DeviceID') ? words[at]! & 0xffff : null
@@ -101,16 +123,7 @@ function eventView(words: Int32Array, at: number, address: number, pending: bool
     event?.layout === EVENT_IO_PAGE_FAULT ? faultText(words, at) : null,
     where,
   ].filter((part) => part !== null)
-  return {
-    name: eventName(eventCodeOf(words, at)),
-    address: BigInt(address),
-    words: wordsToU64(words, at, EVENT_BYTES / 4),
-    fields,
-    device,
-    pasid,
-    pending,
-    text: `${parts.join(' ')}${why(words, at)}`,
-  }
+  return { ...view, device, pasid, text: `${parts.join(' ')}${why(words, at)}` }
 }
 
 /** What was tried, as far as the entry tells: RW says something where PR is 1, and in translation requests nothing. */
