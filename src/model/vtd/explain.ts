@@ -89,7 +89,7 @@ function pageObserver({ walker }: Translator, steps: TranslationStep[]): WalkObs
         level: levelOf(format, depth),
         address: BigInt(pa),
         words: [u64(hi, lo)],
-        fields: describeEntry(format, kind, hi, lo),
+        fields: describeEntry(format, kind, depth, hi, lo),
         decided: status !== WALK_OK ? WALK_NAMES[status]! : kind === ENTRY_LEAF ? leaf() : `table at ${where}${hex(output)}`,
       })
     },
