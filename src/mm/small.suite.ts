@@ -5,6 +5,7 @@ import { doubleHi, doubleLo, toDouble } from '../base/u64.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET } from '../format/pt/format.ts'
 import { vmsav8 } from '../format/pt/vmsav8.ts'
 import { WALK_OK, Walker } from '../format/pt/walker.ts'
+import { x86Cpu } from '../format/pt/x86.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import type { MmNotifier } from './contract.ts'
 import type { Mm } from './mm.ts'
@@ -33,6 +34,8 @@ export const CPUS: readonly (readonly [string, CpuDescription])[] = [
   ['4 KiB pages, access and dirty state by hardware', ARM],
   ['4 KiB pages, access and dirty state by software', { ...ARM, accessed: AD_FAULT, dirty: AD_IGNORE }],
   ['16 KiB pages', { ...ARM, format: vmsav8(14, 'el1'), topDepth: 2, inputBits: 47 }],
+  ['x86-64, 4 levels', { ...x86Cpu(4, { physicalBits: 46 }), asidBits: 12, cpus: 4, kpti: true }],
+  ['x86-64, 5 levels', { ...x86Cpu(5), asidBits: 12, cpus: 2 }],
   ['64 KiB pages', { ...ARM, format: vmsav8(16, 'el1'), topDepth: 1, inputBits: 42 }],
 ]
 

@@ -184,7 +184,10 @@ export function x86Fix(rules: X86Rules = {}): Uint8Array {
 
 export interface X86CpuOptions extends Omit<X86Options, 'walker' | 'extendedAccessed'>, X86Rules {}
 
-/** What a description of x86-64 CPUs says of address spaces (`CpuDescription` of mm/): CPUs set A and D by hardware. */
+/**
+ * What a description of x86-64 CPUs says of address spaces (`CpuDescription` of mm/, less `asidBits` and `cpus`): CPUs set A and D by
+ * hardware, and the kernel does not execute user pages (SMEP) unless the options say otherwise.
+ */
 export function x86Cpu(levels: 4 | 5, options: X86CpuOptions = {}) {
   const { physicalBits = 52 } = options
   return {
@@ -192,6 +195,6 @@ export function x86Cpu(levels: 4 | 5, options: X86CpuOptions = {}) {
     outputLimit: 2 ** physicalBits,
     accessed: AD_SET,
     dirty: AD_SET,
-    fix: x86Fix(options),
+    fix: x86Fix({ smep: true, ...options }),
   }
 }

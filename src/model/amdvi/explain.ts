@@ -60,7 +60,7 @@ export class Explainer implements ConfigObserver, WalkObserver {
       level: levelOf(format, depth),
       address: BigInt(pa),
       words: [u64(hi, lo)],
-      fields: describeEntry(format, kind, hi, lo),
+      fields: describeEntry(format, kind, depth, hi, lo),
       decided: this.#entryDecided(space, depth, stage, hi, lo, kind, status, output, next),
     })
   }
