@@ -7,7 +7,7 @@ import { hi32, lo32 } from '../../base/u64.ts'
 import { PPR_INVALID, PPR_SUCCESS } from '../../format/amdvi/commands.ts'
 import { WAY_ABORT, WAY_BYPASS } from '../../format/amdvi/context.ts'
 import { DTE1_GPRP, DTE1_PPR } from '../../format/amdvi/dte.ts'
-import { INVALID_PPR_REQUEST } from '../../format/amdvi/events.ts'
+import { EVENT1_GN, EVENT1_RW, EVENT1_US, INVALID_PPR_REQUEST } from '../../format/amdvi/events.ts'
 import { PPR_PAGE_SERVICE_REQUEST, PPR1_EXEC, PPR1_GN, PPR1_READ, PPR1_US, PPR1_WRITE } from '../../format/amdvi/ppr.ts'
 import {
   CONTROL_HI_BLK_STOP_MRK_EN,
@@ -84,9 +84,11 @@ export class PageRequests {
       refuseEntry(faults, device, message)
       return
     }
-    // The two records have what they share at the same places; execution and reading only one has.
+    // The event has the request's words, with flags of its own.
     const event = entryOf(message)
-    event[1] = (event[1]! & 0xfffffff & ~PPR1_EXEC & ~PPR1_READ) | (INVALID_PPR_REQUEST << 28)
+    const { pasid, privileged, write } = message
+    const flags = (pasid === null ? 0 : EVENT1_GN) | (privileged ? 0 : EVENT1_US) | (write ? EVENT1_RW : 0)
+    event[1] = (event[1]! & 0xffff) | flags | (INVALID_PPR_REQUEST << 28)
     events.push(event)
   }
 

@@ -133,7 +133,7 @@ export class RemapUnit {
       case EXT_INT:
         return this.#passed(message, device, DTE5_EINT_PASS, 'EIntPass')
       default:
-        return this.#fault(message, device, { why: `delivery mode ${mode} is reserved (2.2.5)`, flags: EVENT1_RZ })
+        return this.#fault(message, device, { why: `delivery mode ${mode} is reserved (2.2.5)` })
     }
   }
 
