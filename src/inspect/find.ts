@@ -82,7 +82,7 @@ export function findReaches(graph: MachineGraph, memory: WordMemory, start: numb
     add(null, device.space)
     for (const entry of table?.entries ?? []) {
       if (entry.state !== 'valid') continue
-      const pasid = entry.pasid === 0 && table!.withoutPasid === 'entry 0' ? null : entry.pasid
+      const pasid = table!.withoutPasid === `entry ${entry.pasid}` ? null : entry.pasid
       if (entry.space === null) straight(pasid)
       add(pasid, entry.space)
       add(pasid, entry.upper)

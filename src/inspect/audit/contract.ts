@@ -65,7 +65,7 @@ export function audited(graph: MachineGraph, memory: WordMemory, names: Names): 
     if (table.withoutPasid === 'bypass') add(table.over, { device, pasid: null })
     for (const entry of table.entries) {
       if (entry.state !== 'valid') continue
-      const pasid = entry.pasid === 0 && table.withoutPasid === 'entry 0' ? null : entry.pasid
+      const pasid = table.withoutPasid === `entry ${entry.pasid}` ? null : entry.pasid
       add(entry.space ?? table.over, { device, pasid })
       add(entry.upper, { device, pasid })
     }

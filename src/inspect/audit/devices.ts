@@ -28,9 +28,8 @@ export const untranslated: Rule = {
       if (state === 'bypass') return true
       if (table === undefined || table.over) return false
       if (table.withoutPasid === 'bypass') return true
-      return (
-        table.withoutPasid === 'entry 0' &&
-        table.entries.some(({ pasid, state: is, space }) => pasid === 0 && is === 'valid' && space === null)
+      return table.entries.some(
+        ({ pasid, state: is, space }) => table.withoutPasid === `entry ${pasid}` && is === 'valid' && space === null,
       )
     }
     const devices = graph.devices.filter(straight)
