@@ -6,6 +6,9 @@ import { encode, type Layout } from '../src/base/layout.ts'
 import { random } from '../src/base/op.ts'
 import type { Access } from '../src/base/types.ts'
 import { architectureOf } from '../src/cli/architectures.ts'
+import { DTE, setGcr3Root } from '../src/format/amdvi/dte.ts'
+import { IRTE32 } from '../src/format/amdvi/irte.ts'
+import { REG as AMD_REG, FULL_EXT_FEATURE } from '../src/format/amdvi/registers.ts'
 import { DC, PC } from '../src/format/riscv/contexts.ts'
 import { REG, REGISTERS as RISCV_REGISTERS } from '../src/format/riscv/registers.ts'
 import { CD } from '../src/format/smmuv3/cd.ts'
@@ -51,6 +54,8 @@ function word(next: Below, shift: number): bigint {
 interface Plausible {
   /** How far a table entry's address bits stand below the address. */
   readonly shift: number
+  /** Devices above it cannot be: ids are requester ids of PCI. */
+  readonly lastDevice?: number
   readonly registers: ReadonlyMap<number, (next: Below) => bigint | null>
   plant(memory: PhysicalMemory, next: Below): void
 }
@@ -165,12 +170,45 @@ const PLAUSIBLE: Record<string, Plausible> = {
         })
     },
   },
+  amdvi: {
+    shift: 0,
+    lastDevice: 0xffff,
+    registers: new Map<number, (next: Below) => bigint | null>([
+      [AMD_REG.DEV_TAB_BASE, (next) => BigInt(START) | BigInt(next(8) === 0 ? next(512) : 3)],
+      [AMD_REG.CONTROL, (next) => (bits64(next) & bits64(next) & bits64(next)) | (next(16) === 0 ? 0n : 0x1_3005n)],
+      [AMD_REG.EXT_FEATURE, (next) => (next(4) === 0 ? null : FULL_EXT_FEATURE)],
+      [AMD_REG.EXCL_BASE, (next) => page(next) | BigInt(next(4))],
+      ...[AMD_REG.CMD_BUF_BASE, AMD_REG.EVT_LOG_BASE, AMD_REG.PPR_LOG_BASE].map(
+        (offset) => [offset, (next: Below) => page(next) | (BigInt(next(8) === 0 ? next(16) : 8) << 56n)] as const,
+      ),
+      ...[AMD_REG.CMD_HEAD, AMD_REG.CMD_TAIL, AMD_REG.EVT_HEAD, AMD_REG.EVT_TAIL, AMD_REG.PPR_HEAD, AMD_REG.PPR_TAIL].map(
+        (offset) => [offset, (next: Below) => BigInt(next(4) === 0 ? next(2 ** 20) : next(256) * 16)] as const,
+      ),
+    ]),
+    plant(memory, next) {
+      for (const device of DEVICES.filter((id) => id < 512)) {
+        const place = Number(page(next))
+        const words = new Uint32Array(DTE.bits / 32)
+        setGcr3Root(words, place)
+        put(memory, next, START + device * 32, DTE, {
+          ...{ V: 1, TV: pick(next, [0, 1, 1, 1]), HAD: pick(next, [0, 1, 3]), Mode: pick(next, [0, 0, 1, 3, 4, 6]) },
+          ...{ HostPageTableRootPtr: page(next), PPR: next(2), GPRP: next(2), GIOV: next(2), GV: next(2), GLX: next(3) },
+          ...{ IR: 1, IW: pick(next, [0, 1, 1]), DomainID: next(4), I: next(2), SE: next(2), EX: next(2) },
+          ...{ 'GCR3TableRootPtr[14:12]': (words[1]! >>> 26) & 7, 'GCR3TableRootPtr[30:15]': words[2]! >>> 16 },
+          ...{ 'GCR3TableRootPtr[51:31]': words[3]! >>> 11, GuestPagingMode: next(2) },
+          ...{ IV: next(2), IntTabLen: next(12), IntCtl: next(3), InterruptTableRootPtr: page(next), IG: next(2) },
+        })
+      }
+      for (let index = 0; index < 8; index++)
+        put(memory, next, Number(page(next)) + next(16) * 4, IRTE32, { RemapEn: 1, IntType: next(8), Vector: next(256) })
+    },
+  },
 }
 
 /** Builds and tries one machine. Throws what went wrong. */
 export function fuzzOne(kind: string, seed: number): void {
   const next = random(seed * 2654435761 + 1)
-  const { shift, registers, plant } = PLAUSIBLE[kind]!
+  const { shift, registers, plant, lastDevice = 0xffffff } = PLAUSIBLE[kind]!
   const memory = new PhysicalMemory([{ start: START, end: START + FRAMES * 4096 }])
   const density = 1 + next(64)
   for (let pa = START; pa < START + FRAMES * 4096; pa += 8) if (next(64) < density) memory.write64(pa, word(next, shift))
@@ -189,7 +227,7 @@ export function fuzzOne(kind: string, seed: number): void {
     const pasid = PASIDS[next(PASIDS.length)]
     const kindOf = KINDS[next(6)]
     const transaction = {
-      device: DEVICES[next(DEVICES.length)]!,
+      device: Math.min(lastDevice, DEVICES[next(DEVICES.length)]!),
       ...(pasid === undefined ? {} : { pasid }),
       ...(kindOf === undefined ? {} : { kind: kindOf }),
       iova: next(2) === 0 ? bits64(next) : BigInt(next(2 ** 31)),
@@ -198,6 +236,10 @@ export function fuzzOne(kind: string, seed: number): void {
     }
     model.explain(transaction)
     model.translate(transaction)
+    const { device, access, privileged } = transaction
+    const request = { group: next(512), last: next(2) === 1, read: access === 'read', write: next(2) === 1, execute: false }
+    model.pageRequest({ device, pasid: pasid ?? null, address: transaction.iova & ~0xfffn, privileged, ...request })
+    model.interrupt?.({ device, address: 0xfee0_0000n | BigInt(next(2 ** 20)), data: next(2 ** 16) })
   }
   // Software writes a register: queues run.
   for (const offset of registers.keys()) {

@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseNumber } from '../base/hex.ts'
+import type { Transaction } from '../base/types.ts'
 import type { Finding, MachineGraph, Names } from '../inspect/graph.ts'
 import { MOST_BYTES } from '../machine/language/load.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
@@ -200,6 +201,16 @@ export function openedCapture(capture: Capture): OpenedMachine {
     names,
     remarks: [],
     graph: () => architecture.inspect({ title, memory, register, names }),
+  }
+}
+
+/** The hardware's answer and the way to it. @throws CliError for a device or PASID that this kind of IOMMU cannot have. */
+export function explainedBy(model: IommuModel, transaction: Transaction, exitCode: number): ReturnType<IommuModel['explain']> {
+  try {
+    return model.explain(transaction)
+  } catch (error) {
+    if (error instanceof RangeError) throw new CliError(exitCode, `${error.message}.`)
+    throw error
   }
 }
 

@@ -13,7 +13,7 @@ import {
   print,
   toJson,
 } from './common.ts'
-import { openInput, parseDevice } from './input.ts'
+import { explainedBy, openInput, parseDevice } from './input.ts'
 import { COLOURS, PLAIN } from './paint.ts'
 import { DUMP_HELP, type RegisterOptions, withRegisterOptions } from './registers.ts'
 import { explainedText } from './walk-text.ts'
@@ -76,7 +76,7 @@ async function walk(input: string, device: string, address: bigint, options: Opt
     access: options.write ? 'write' : options.exec ? 'execute' : 'read',
     privileged: options.priv ?? false,
   }
-  const { outcome, steps } = machine.model.explain(transaction)
+  const { outcome, steps } = explainedBy(machine.model, transaction, EXIT_USAGE)
   if (options.json) {
     const record = outcome.ok || outcome.record === null ? null : machine.architecture.describeRecord(outcome.record)
     print(toJson({ machine: machine.title, deviceName: name, transaction, steps, outcome, record }))

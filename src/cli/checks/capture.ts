@@ -3,7 +3,7 @@ import type { Outcome, Transaction } from '../../base/types.ts'
 import type { Capture } from '../../node/index.ts'
 import { isCapture, openCapture } from '../../node/index.ts'
 import { CliError, EXIT_INPUT } from '../common.ts'
-import { openedCapture } from '../input.ts'
+import { explainedBy, openedCapture } from '../input.ts'
 import { PLAIN } from '../paint.ts'
 import { explainedText } from '../walk-text.ts'
 import type { CheckList, Verification, Verifier } from './contract.ts'
@@ -22,7 +22,7 @@ function captureLists(capture: Capture): Verification {
   const { side } = capture
   const machine = openedCapture(capture)
   const explained = (transaction: Transaction) => {
-    const { outcome, steps } = machine.model.explain(transaction)
+    const { outcome, steps } = explainedBy(machine.model, transaction, EXIT_INPUT)
     const deviceName = machine.devices.get(transaction.device)?.name ?? `0x${transaction.device.toString(16)}`
     return { transaction, deviceName, outcome, steps }
   }
@@ -37,7 +37,7 @@ function captureLists(capture: Capture): Verification {
         )
       return id
     },
-    ask: (transaction): Outcome => machine.model.explain(transaction).outcome,
+    ask: (transaction): Outcome => explainedBy(machine.model, transaction, EXIT_INPUT).outcome,
     explain: (transaction) => explainedText(explained(transaction), machine.architecture, PLAIN),
   }
   const faults = faultList(translating, 'faults_provoked', side.faults_provoked)
