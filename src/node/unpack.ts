@@ -124,25 +124,30 @@ async function unpacked(name: string, packed: Iterable<Uint8Array>): Promise<Pie
   const iterator = packed[Symbol.iterator]()
   const first = iterator.next()
   const kind = first.done === true ? undefined : recognise(first.value)?.kind
+  let taken = 0
   const all = (function* () {
-    for (let next = first; next.done !== true; next = iterator.next()) yield next.value
+    for (let next = first; next.done !== true; next = iterator.next()) {
+      yield next.value
+      taken += next.value.length
+    }
   })()
   if (kind === 'gzip') {
     const gunzip = createGunzip({ chunkSize: PIECE })
     // What goes wrong on either side is thrown where the pieces are taken.
     pipeline(Readable.from(all), gunzip, () => {})
-    return named(name, 'gzip', gunzip)
+    return named(name, 'gzip', gunzip, () => gunzip.bytesWritten)
   }
-  if (kind === 'zstd') return named(name, 'zstd', await zstdStream(all))
+  if (kind === 'zstd') return named(name, 'zstd', await zstdStream(all), () => taken)
   return all
 }
 
-async function* named(name: string, what: string, pieces: Pieces): AsyncIterable<Uint8Array> {
+/** Errors with the file's name, and about where in the packed file they are. */
+async function* named(name: string, what: string, pieces: Pieces, at: () => number): AsyncIterable<Uint8Array> {
   try {
     yield* pieces
   } catch (error) {
     if (error instanceof InputError) throw error
-    throw new InputError(name, null, `is damaged: ${what} says '${(error as Error).message}'`)
+    throw new InputError(name, at(), `is damaged at or before this place: ${what} says '${(error as Error).message}'`)
   }
 }
 

@@ -60,7 +60,7 @@ export function unpackLzo(input: Uint8Array, output: Uint8Array): number | null 
       if (far) {
         distance += 16383 + ((code & 8) << 11)
         // The end: nothing may follow.
-        if (distance === 16384) return length === 3 && from === input.length ? to : null
+        if (distance === 16384) return from === input.length ? to : null
       }
       after = word & 3
     } else if (state === 0) {

@@ -11,7 +11,8 @@ const EMPTY_LIMIT = 1 << 16
 export async function zstdPages(): Promise<Unpack> {
   const decoder = await ready()
   return (input, output) => {
-    // A damaged frame gives nothing at all.
+    // Without a size, the decoder would believe the frame's own; a damaged frame gives nothing at all.
+    if (output.length === 0) return null
     const unpacked = decoder.decode(input, output.length)
     if (unpacked.length === 0) return null
     output.set(unpacked)
