@@ -108,6 +108,17 @@ describe('the IOTLB', () => {
     expect(rig.dma(PAGE)).toMatchObject({ cached: false })
   })
 
+  it('does not take entries of requests without PASID for those of a PASID, when RID_PASID was changed', () => {
+    const rig = new Rig()
+    const { table, pasid } = rig.first()
+    table.map(PAGE, OUT, 0x1000, RW)
+    const { directory } = rig.plain(DEVICE, pasid)
+    rig.dma(PAGE)
+    rig.smContext(DEVICE, { PASIDDIRPTR: BigInt(directory), RID_PASID: 9 })
+    rig.send(dsc.CC_INV_DSC, { G: dsc.G_GLOBAL })
+    expect(rig.dma(PAGE, { pasid: 0 })).toMatchObject({ ok: true, cached: false })
+  })
+
   it('forgets a large page by any address in it, and the small page that two stages make of it by the first stage leaf', () => {
     const rig = new Rig()
     const nested = rig.nested()
@@ -254,6 +265,15 @@ describe('caching mode', () => {
     expect(rig.reach(PAGE, { pasid: 2 })).toBe('79h SSS.2')
     rig.send(dsc.IOTLB_INV_DSC, { G: dsc.G_PAGE, DID: 2, ADDR: BigInt(PAGE) })
     expect(rig.reach(PAGE, { pasid: 2 })).toBe(BigInt(OUT))
+  })
+
+  it('is what it takes: without it, a page that is new is there at once', () => {
+    const rig = new Rig()
+    const { table, pasid } = rig.second()
+    rig.plain(DEVICE, pasid)
+    expect(rig.reach(PAGE)).toBe('79h SSS.2')
+    table.map(PAGE, OUT, 0x1000, RW)
+    expect(rig.reach(PAGE)).toBe(BigInt(OUT))
   })
 
   it('tells of an absent page of legacy mode what the access needs', () => {

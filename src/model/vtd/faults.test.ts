@@ -295,6 +295,18 @@ const CASES: readonly Case[] = [
     prepare: plain((rig) => ({ ...nestedBut(rig, ({ inner }) => inner.table.leaf(PAGE)!.pa, 1 | 8), SSADE: 1 })),
   },
   { code: fr.FR_SS_NOT_PRESENT, prepare: plain((rig) => nestedBut(rig, ({ inner }) => inner.table.leaf(PAGE)!.pa, null)) },
+  {
+    code: fr.FR_SS_NOT_PRESENT,
+    prepare: plain((rig) => {
+      // As above, for the address of a first-stage table
+      const nested = rig.nested()
+      nested.inner.table.map(PAGE, OUT, 0x1000, RW)
+      rig.memory.write64(nested.outer.root, rig.memory.read64(nested.outer.root) & ~1n)
+      const { pa } = nested.outer.table.leaf(nested.inner.root)!
+      rig.memory.write64(pa, rig.memory.read64(pa) & ~2n)
+      return nested.pasid
+    }),
+  },
   { code: fr.FR_SM_NO_READ, prepare: plain((rig) => nestedBut(rig, () => OUT, 2 | 16)) },
   { code: fr.FR_SM_NO_WRITE, prepare: plain((rig) => nestedBut(rig, () => OUT, 1 | 8)), request: { access: 'write' } },
   // Second stage

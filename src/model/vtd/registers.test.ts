@@ -234,6 +234,18 @@ describe('fault logging', () => {
     expect([rig.get(REG.FECTL), rig.interrupts]).toEqual([0, ['fault-event']])
   })
 
+  it('sends no interrupt while software has yet to serve another condition, of whatever kind', () => {
+    const rig = new Rig({ mode: 'legacy' })
+    rig.sendWords(Uint32Array.of(0xe))
+    rig.dma(0x1000)
+    rig.iommu.invalidationComplete(3)
+    expect([rig.get(REG.FSTS), rig.interrupts]).toEqual([0x32, ['fault-event']])
+    rig.faults()
+    rig.set(REG.FSTS, 0x20)
+    rig.dma(0x1000)
+    expect(rig.interrupts.length).toBe(1)
+  })
+
   it('lets the handler of an interrupt use the unit', () => {
     const rig = new Rig({ mode: 'legacy' })
     const seen: number[] = []

@@ -35,7 +35,8 @@ import {
 } from '../../format/vtd/registers.ts'
 import { VERSION } from './options.ts'
 
-const FILE_BYTES = 0x1000
+/** CAP.FRO and ECAP.IRO reach to 0x3ff0, where up to 256 fault recording registers may follow. */
+const FILE_BYTES = 0x5000
 /** Bits of GCMD that stay; the others are commands of the moment. */
 const GCMD_LEVELS = GS_TE | GS_QIE | GS_IRE | GS_CFI
 /** Protected memory regions are multiples of 2 MiB. */
@@ -77,6 +78,8 @@ export class Registers {
   rootLo = 0
   /** ECAP.NWFS: the no-write flag of translation requests counts. */
   noWriteFlag = false
+  /** log2 of the largest page that any stage can have: what a translation request learns of a pass-through (4.2.3). */
+  largestPageLog2 = 12
   irtaHi = 0
   irtaLo = 0
 
@@ -96,6 +99,8 @@ export class Registers {
     this.frcd = faultOffset(cap)
     this.faultRegisters = faultRegisters(cap)
     this.noWriteFlag = this.ecap('NWFS') === 1
+    const huge = (this.cap('SSLPS') & 2) !== 0 || this.cap('FS1GP') === 1
+    this.largestPageLog2 = huge ? 30 : (this.cap('SSLPS') & 1) !== 0 || features.firstStage ? 21 : 12
     const has = (register: typeof ECAP.fields.QI) => getBits(this.words, register.msb, register.lsb, REG.ECAP / 4) === 1
     const hasCap = (register: typeof CAP.fields.PLMR) => getBits(this.words, register.msb, register.lsb, REG.CAP / 4) === 1
     const above = features.hostAddressBits >= 64 ? -1 : (1 << (features.hostAddressBits - 32)) - 1

@@ -113,6 +113,17 @@ describe('scalable mode', () => {
     expect(rig.reach(PAGE, { pasid: 3000 })).toBe('51h SPD.2')
   })
 
+  it('tells translation requests of a pass-through as large a page as it has', () => {
+    for (const [cap, sizeLog2] of [
+      [{}, 30],
+      [{ SSLPS: 1, FS1GP: 0 }, 21],
+    ] as const) {
+      const rig = new Rig({ cap })
+      rig.plain(DEVICE, { PGTT: 4, AW: 2 })
+      expect(rig.dma(0x1234, { kind: 'ats-request' })).toMatchObject({ ok: true, sizeLog2 })
+    }
+  })
+
   it('takes the PASID of requests without one from RID_PASID', () => {
     const rig = new Rig()
     const directory = rig.smContext(DEVICE, { RID_PASID: 9 })
@@ -198,6 +209,19 @@ describe('scalable mode', () => {
     }
   })
 
+  it('sets D in the second stage of a nested one, also when the first stage has it already, and the translation is cached', () => {
+    const rig = new Rig()
+    const nested = rig.nested()
+    nested.inner.table.map(PAGE, OUT, 0x1000, RW)
+    rig.plain(DEVICE, { ...nested.pasid, SSADE: 1 })
+    const { pa } = nested.outer.table.leaf(OUT)!
+    const bits = () => Number(rig.memory.read64(pa) & BigInt(SS_A | SS_D))
+    rig.dma(PAGE)
+    expect(bits()).toBe(SS_A)
+    rig.dma(PAGE, { access: 'write' })
+    expect(bits()).toBe(SS_A | SS_D)
+  })
+
   it('sets D for a translation request that asks to write, if it may', () => {
     const rig = new Rig()
     const { table, pasid } = rig.first()
@@ -254,6 +278,17 @@ describe('the interrupt address range', () => {
     expect(rig.reach(0xfee0_0000, { pasid: 1, access: 'write' })).toBe(BigInt(OUT))
     expect(rig.reach(0xfee0_0000, { pasid: 2, access: 'write' })).toBe('87h SGN.8')
     expect(rig.reach(0xfee0_0000, { kind: 'translated', access: 'write' })).toBe('87h SGN.8')
+  })
+
+  it('is not reached through a page that is cached, either', () => {
+    const rig = new Rig()
+    const { table, pasid } = rig.first()
+    table.map(0x4000_0000, 0xc000_0000, 0x4000_0000, RW)
+    rig.plain(DEVICE, pasid)
+    expect(rig.reach(0x4000_0000)).toBe(0xc000_0000n)
+    expect(rig.dma(0x4000_0000)).toMatchObject({ cached: true })
+    expect(rig.reach(0x7ee0_0000)).toBe('87h SGN.8')
+    expect(rig.reach(0x7ef0_0000)).toBe(0xfef0_0000n)
   })
 
   it('is answered to translation requests: write only, untranslated', () => {

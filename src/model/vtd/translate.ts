@@ -5,19 +5,7 @@
 import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
 import { AD_IGNORE, coverLog2, NEED_IF_ALLOWED, type PtSpace } from '../../format/pt/format.ts'
-import {
-  WALK_ACCESS_FLAG,
-  WALK_DIRTY,
-  WALK_INPUT_RANGE,
-  WALK_NOT_PRESENT,
-  WALK_OK,
-  WALK_PERMISSION,
-  WALK_POISONED,
-  WALK_STAGE2_OUTPUT,
-  WALK_STAGE2_TABLE,
-  WALK_TABLE_ABORT,
-  Walker,
-} from '../../format/pt/walker.ts'
+import { WALK_ACCESS_FLAG, WALK_DIRTY, WALK_OK, WALK_PERMISSION, Walker } from '../../format/pt/walker.ts'
 import { blankSpace, type MutableSpace, setFirstStage, setLegacySpace, setSecondStage } from '../../format/vtd/context.ts'
 import * as fr from '../../format/vtd/faults.ts'
 import { TableWalk } from '../../format/vtd/lookup.ts'
@@ -38,6 +26,7 @@ import {
 } from './contexts.ts'
 import type { FaultLog } from './fault-log.ts'
 import { isProtected } from './protected.ts'
+import { lacking, Reasons, secondStageReason } from './reasons.ts'
 import {
   ANSWER_BLOCKED,
   ANSWER_NO_ACCESS,
@@ -68,10 +57,7 @@ export function hasFirstStage(data: number): boolean {
 
 /** The rights that a request needs, by bits 2:0 of its flags (WRITE, EXECUTE, PRIVILEGED). A write never asks to execute. */
 const NEED = Uint8Array.of(UR, UW, UX, UW, PR, PW, PX, PW)
-const READS = UR | PR
 const WRITES = UW | PW
-/** "The largest page size supported": what a translation request learns of a pass-through. */
-const PASS_THROUGH_LOG2 = 30
 
 export interface TranslatorParts extends ContextParts {
   readonly memory: WordMemory
@@ -87,6 +73,7 @@ export class Translator {
   /** For explanations: nothing is remembered, recorded or updated. */
   readonly dry: boolean
   readonly #parts: TranslatorParts
+  readonly #reasons: Reasons
   #stage1: MutableSpace
   #stage2: MutableSpace
   /** Whether the spaces are those of the context. */
@@ -98,6 +85,7 @@ export class Translator {
     this.walker = new Walker(parts.memory)
     this.walker.rehearse = dry
     this.context = new ServingContext(parts, this.tables, dry)
+    this.#reasons = new Reasons(parts.memory, this.walker, this.result)
     this.#stage1 = blankSpace(parts.registers.features)
     this.#stage2 = blankSpace(parts.registers.features)
   }
@@ -166,7 +154,9 @@ export class Translator {
     // "Single-DWORD length write requests without PASID to this range are treated as interrupt requests."
     if ((flags & WRITE) !== 0) return this.#ok(0, lo, UW | PW, 20)
     if (!registers.translating && !registers.remapping) return -1
+    this.tables.reads = 0
     context.quiet = false
+    context.rule = 0
     context.device = device
     context.pasid = -1
     context.epoch = -1
@@ -185,7 +175,7 @@ export class Translator {
     // LGN.4, SGN.8.1, SGN.8.3
     if (hi === 0 && lo >>> 20 === 0xfee)
       return this.#fault(legacy ? fr.FR_INTERRUPT_RANGE : fr.FR_SM_INTERRUPT_RANGE, hi, lo, flags, 0)
-    if ((flags & ATS_REQUEST) !== 0) return this.#grant(hi, lo, ALL_RIGHTS, PASS_THROUGH_LOG2, flags)
+    if ((flags & ATS_REQUEST) !== 0) return this.#grant(hi, lo, ALL_RIGHTS, registers.largestPageLog2, flags)
     return this.#reaches(hi, lo, ALL_RIGHTS, mode === MODE_TRANSLATED ? 12 : bits, flags)
   }
 
@@ -254,7 +244,9 @@ export class Translator {
         : ((context.privileged ? PR : UR) | (this.#mayWrite(flags) ? (context.privileged ? PW : UW) : 0)) << NEED_IF_ALLOWED
     const status = walker.walk(space, hi, lo, asked, true)
     if (status !== WALK_OK) {
-      const reason = second ? this.#secondReason(walker, space, status, need) : this.#firstReason(status, need)
+      const reason = second
+        ? this.#reasons.second(walker, space, status, need, mode === MODE_LEGACY)
+        : this.#reasons.first(this.#stage1, this.#stage2, status, need)
       if (second && !this.dry) this.#rememberAbsent(walker, space, status, hi, lo)
       return this.#fault(reason, hi, lo, flags, this.result.stage)
     }
@@ -287,120 +279,22 @@ export class Translator {
 
   #negative(data: number, hi: number, lo: number, flags: number): number {
     const status = (data >>> TLB_STATUS_SHIFT) & 15
-    const reason = this.#secondStatus(status, (data & TLB_ROOT) !== 0, (flags & WRITE) !== 0, false)
-    return this.#fault(reason, hi, lo, flags, 2)
-  }
-
-  /** The reason of a second-stage walk that failed, not nested. */
-  #secondReason(walker: Walker, space: PtSpace, status: number, need: number): number {
-    this.result.stage = 2
-    if (status === WALK_PERMISSION) return this.#lacks(need, walker.rights)
-    const failedUpdate = status === WALK_TABLE_ABORT && this.#answers(walker)
-    return this.#secondStatus(status, walker.depth === space.topDepth, (need & WRITES) !== 0, failedUpdate)
-  }
-
-  #secondStatus(status: number, root: boolean, write: boolean, failedUpdate: boolean): number {
     const legacy = this.context.mode === MODE_LEGACY
-    switch (status) {
-      case WALK_INPUT_RANGE:
-        return legacy ? fr.FR_ADDRESS_TOO_WIDE : fr.FR_SS_ADDRESS_TOO_WIDE
-      case WALK_NOT_PRESENT:
-        if (!legacy) return fr.FR_SS_NOT_PRESENT
-        return write ? fr.FR_NO_WRITE : fr.FR_NO_READ
-      case WALK_TABLE_ABORT:
-      case WALK_POISONED:
-        if (failedUpdate) return fr.FR_SS_AD_FAILED
-        if (legacy) return root ? fr.FR_CONTEXT_INVALID : fr.FR_PAGE_TABLE_ACCESS
-        return root ? fr.FR_SS_ROOT_ACCESS : fr.FR_SS_ACCESS
-      case WALK_DIRTY:
-      case WALK_ACCESS_FLAG:
-        return fr.FR_SS_AD_NO_SNOOP
-      default:
-        return legacy ? fr.FR_PAGE_TABLE_RESERVED : fr.FR_SS_RESERVED
-    }
-  }
-
-  /** The reason of a first-stage or nested walk that failed. */
-  #firstReason(status: number, need: number): number {
-    const { walker, result } = this
-    result.stage = 1
-    switch (status) {
-      case WALK_INPUT_RANGE:
-        return fr.FR_NON_CANONICAL
-      case WALK_NOT_PRESENT:
-        return fr.FR_FS_NOT_PRESENT
-      case WALK_PERMISSION:
-        return this.#lacks(need, walker.rights)
-      case WALK_DIRTY:
-      case WALK_ACCESS_FLAG:
-        return fr.FR_FS_AD_NO_SNOOP
-      case WALK_TABLE_ABORT:
-      case WALK_POISONED:
-        if (this.#answers(walker)) return fr.FR_FS_AD_FAILED
-        return walker.depth === this.#stage1.topDepth ? fr.FR_FS_ROOT_ACCESS : fr.FR_FS_ACCESS
-      case WALK_STAGE2_TABLE:
-        result.ipaHi = walker.ipaHi
-        result.ipaLo = walker.ipaLo
-        return this.#nestedFetch()
-      case WALK_STAGE2_OUTPUT:
-        result.ipaHi = walker.outHi
-        result.ipaLo = walker.outLo
-        return this.#nestedOutput(need)
-      default:
-        return fr.FR_FS_RESERVED
-    }
-  }
-
-  /** The second stage refused the address of a first-stage entry, or its update. */
-  #nestedFetch(): number {
-    const { walker, result } = this
-    const outer = walker.stage2
-    const { status } = outer
-    // SFS.5: the address came from a first-stage entry; that of the root was checked beforehand
-    if (status === WALK_INPUT_RANGE) return fr.FR_FS_NESTED_WIDE
-    result.stage = 2
-    if (status !== WALK_PERMISSION) return this.#nestedStatus(outer)
-    // SSS.2, SFS.8, SFS.6, SFS.7
-    if ((outer.rights & (READS | WRITES)) === 0) return fr.FR_SS_NOT_PRESENT
-    if (walker.updateRefused || (outer.rights & UR) !== 0) return fr.FR_FS_NESTED_WRITE
-    return walker.depth === this.#stage1.topDepth ? fr.FR_FS_NESTED_ROOT_READ : fr.FR_FS_NESTED_READ
-  }
-
-  /** The second stage refused the output of the first. */
-  #nestedOutput(need: number): number {
-    const outer = this.walker.stage2
-    if (outer.status === WALK_INPUT_RANGE) return fr.FR_FS_NESTED_WIDE
-    this.result.stage = 2
-    return outer.status === WALK_PERMISSION ? this.#lacks(need, outer.rights) : this.#nestedStatus(outer)
-  }
-
-  #nestedStatus(outer: Walker): number {
-    const root = outer.depth === this.#stage2.topDepth
-    return this.#secondStatus(outer.status, root, false, outer.status === WALK_TABLE_ABORT && this.#answers(outer))
-  }
-
-  /** Whether memory answers at the entry that a walk ended at: then it was not the fetch that failed, but the update of A or D. */
-  #answers(walker: Walker): boolean {
-    return this.#parts.memory.index(walker.entryAddress, 8) >= 0
-  }
-
-  /** The reason for a request that needs rights which the tables do not give. */
-  #lacks(need: number, rights: number): number {
-    const { mode } = this.context
-    if (mode === MODE_LEGACY) return (need & WRITES) !== 0 ? fr.FR_NO_WRITE : fr.FR_NO_READ
-    // SSS.2: "both cumulative permissions are not granted"
-    if ((rights & (READS | WRITES)) === 0 && this.result.stage === 2) return fr.FR_SS_NOT_PRESENT
-    // SGN.2: a page of the supervisor, for a user
-    if ((need & (UR | UW | UX)) !== 0 && (rights & UR) === 0 && (rights & PR) !== 0) return fr.FR_SUPERVISOR_PAGE
-    if ((need & (UX | PX)) !== 0) return fr.FR_NO_EXECUTE
-    return (need & WRITES) !== 0 ? fr.FR_SM_NO_WRITE : fr.FR_SM_NO_READ
+    const reason = secondStageReason(status, legacy, (data & TLB_ROOT) !== 0, (flags & WRITE) !== 0, false)
+    return this.#fault(reason, hi, lo, flags, 2)
   }
 
   /** The IOTLB's entry does not allow it: that is enough, whatever the tables say by now. */
   #forbidden(need: number, rights: number, hi: number, lo: number, flags: number): number {
     const second = this.context.mode === MODE_LEGACY || this.context.mode === MODE_SECOND
     this.result.stage = second ? 2 : 1
-    return this.#fault(this.#lacks(need, rights), hi, lo, flags, this.result.stage)
+    return this.#fault(
+      lacking(need, rights, this.result.stage, this.context.mode === MODE_LEGACY),
+      hi,
+      lo,
+      flags,
+      this.result.stage,
+    )
   }
 
   /** LGN.4, SGN.8: page tables must not lead into the interrupt address range. */
@@ -420,7 +314,13 @@ export class Translator {
       const second = this.context.mode === MODE_LEGACY || this.context.mode === MODE_SECOND
       this.result.stage = second ? 2 : 1
       const need = privileged ? PR : UR
-      return this.#fault(this.#lacks(need, rights), hi, lo, flags, this.result.stage)
+      return this.#fault(
+        lacking(need, rights, this.result.stage, this.context.mode === MODE_LEGACY),
+        hi,
+        lo,
+        flags,
+        this.result.stage,
+      )
     }
     // By RID_PRIV a device gets the supervisor's rights, and does not know that they are.
     return this.#ok(paHi, paLo, privileged && this.context.pasid < 0 ? granted >>> 3 : granted, sizeLog2)
