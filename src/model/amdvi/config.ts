@@ -40,7 +40,7 @@ import {
   TableWalk,
   UNREADABLE,
 } from '../../format/amdvi/lookup.ts'
-import { REG } from '../../format/amdvi/registers.ts'
+import { CONTROL_GA_EN, CONTROL_GT_EN, REG } from '../../format/amdvi/registers.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
 import type { Walker } from '../../format/pt/walker.ts'
 import { ConfigCache } from '../common/config-cache.ts'
@@ -130,6 +130,8 @@ export class Configuration {
   readonly #negative: boolean
   readonly #walk = new TableWalk()
   #table: DeviceTable | null = null
+  /** What the features were read from. */
+  #said: readonly number[] = []
 
   constructor(memory: WordMemory, registers: RegisterFile, options: AmdOptions) {
     this.#memory = memory
@@ -146,10 +148,20 @@ export class Configuration {
     return featuresOf(registers.get(REG.EXT_FEATURE + 4), registers.get(REG.EXT_FEATURE), controlHi, control)
   }
 
-  /** The registers that say what this IOMMU is and does, or where its device table lies, changed. */
+  /**
+   * Registers that may say what this IOMMU is and does, or where its device table lies, changed. What was made of entries with other
+   * features is forgotten.
+   */
   registersChanged(): void {
-    this.features = this.#readFeatures()
+    const registers = this.#registers
     this.#table = null
+    const said = [REG.CONTROL, REG.CONTROL + 4, REG.EXT_FEATURE, REG.EXT_FEATURE + 4].map((offset) => registers.get(offset))
+    // The IOMMU itself, its logs and its command buffer are no features.
+    said[0]! &= CONTROL_GT_EN | CONTROL_GA_EN
+    if (said.every((word, index) => word === this.#said[index])) return
+    this.#said = said
+    this.features = this.#readFeatures()
+    this.clear()
   }
 
   get table(): DeviceTable {

@@ -58,7 +58,6 @@ export class AmdIommu implements IommuModel {
   readonly #remap: RemapUnit
   readonly #messages: DeviceMessage[] = []
 
-  /** @throws RangeError when an option is not one. */
   constructor(memory: WordMemory, choices: AmdChoices = {}) {
     this.memory = memory
     this.options = optionsOf(choices)
@@ -113,7 +112,9 @@ export class AmdIommu implements IommuModel {
 
   write(offset: number, bytes: 4 | 8, value: bigint): void {
     this.#registers.write(offset, bytes, value)
-    this.#registersChanged()
+    // Pointers, which software writes most, change nothing else.
+    if (offset < REG.CMD_HEAD) this.#registersChanged()
+    else if (offset === REG.STATUS) this.#interrupts.update()
     this.#settle()
   }
 

@@ -19,8 +19,6 @@ export interface AmdOptions {
   readonly efr2: bigint
   /** Capability header, NpCache: what is not present is remembered too, until software invalidates it. */
   readonly npCache: boolean
-  /** Width of a system physical address (MISC_INFO0.PAsize), 32 to 52. */
-  readonly physicalBits: number
   readonly caches: AmdCaches
   /** Commands are executed by `step` only. Default: at once. */
   readonly deferred: boolean
@@ -32,18 +30,13 @@ export const DEFAULT_OPTIONS: Omit<AmdOptions, 'caches'> = {
   efr: FULL_EXT_FEATURE,
   efr2: 0n,
   npCache: false,
-  physicalBits: 52,
   deferred: false,
 }
 
 /** What a caller may give: everything is optional. */
 export type AmdChoices = Partial<Omit<AmdOptions, 'caches'>> & { readonly caches?: Partial<AmdCaches> }
 
-/** The choices, and the defaults where there are none. @throws RangeError when a width is not one. */
+/** The choices, and the defaults where there are none. */
 export function optionsOf(choices: AmdChoices): AmdOptions {
-  const options = { ...DEFAULT_OPTIONS, ...choices, caches: { ...DEFAULT_CACHES, ...choices.caches } }
-  const { physicalBits } = options
-  if (!Number.isInteger(physicalBits) || physicalBits < 32 || physicalBits > 52)
-    throw new RangeError(`physicalBits ${physicalBits}: an integer from 32 to 52`)
-  return options
+  return { ...DEFAULT_OPTIONS, ...choices, caches: { ...DEFAULT_CACHES, ...choices.caches } }
 }

@@ -39,18 +39,14 @@ export function kindOf(hi: number, lo: number, ht: boolean): number {
   return lo >>> 24 === 0xfc || lo >>> 24 === 0xfd ? PORT_IO : RESERVED
 }
 
-/** log2 of the largest block around hi:lo, at most 2^log2 bytes, that has no special address; hi:lo is none. */
+/**
+ * log2 of the largest block around hi:lo, at most 2^log2 bytes, that has no special address; hi:lo is none. A block has both of two
+ * addresses when it is as large as the highest bit in which they differ.
+ */
 export function withoutSpecial(hi: number, lo: number, log2: number, ht: boolean): number {
-  let size = log2
-  while (size > 20 && together(hi, lo, 0, INTERRUPT_LO, size)) size--
-  if (ht) for (let other = HT_FIRST_HI; other <= HT_LAST_HI; other++) while (size > 32 && together(hi, lo, other, 0, size)) size--
+  let size = Math.min(log2, hi !== 0 ? 63 - Math.clz32(hi) : 31 - Math.clz32(lo ^ INTERRUPT_LO))
+  if (ht) for (let other = HT_FIRST_HI; other <= HT_LAST_HI; other++) size = Math.min(size, 63 - Math.clz32(hi ^ other))
   return size
-}
-
-/** Whether two addresses lie in the same block of 2^log2 bytes. */
-function together(hi: number, lo: number, otherHi: number, otherLo: number, log2: number): boolean {
-  if (log2 >= 64) return true
-  return log2 >= 32 ? (hi ^ otherHi) >>> (log2 - 32) === 0 : hi === otherHi && (lo ^ otherLo) >>> log2 === 0
 }
 
 /** What becomes of a request to a special address. */

@@ -105,14 +105,20 @@ export class Translator implements Request, TlbOutput {
         // Both caches hit and the access is allowed: numbers only. No entry covers a special address.
         const at = this.tlb.find(context.kind, context.tag, hi, lo)
         if (at >= 0 && this.#allows(at, context, flags)) return this.#fromTlb(at, context, hi, lo)
+        this.#take(device, pasid, hi, lo, flags)
+        if (kindOf(hi, lo, this.hyperTransport) === MEMORY) return this.#inContext(context, at)
       }
     }
+    this.#take(device, pasid, hi, lo, flags)
+    return this.#resolve()
+  }
+
+  #take(device: number, pasid: number, hi: number, lo: number, flags: number): void {
     this.device = device
     this.pasid = pasid
     this.hi = hi
     this.lo = lo
     this.flags = flags
-    return this.#resolve()
   }
 
   /** Whether the IOTLB's entry can answer this access: it has the rights, and the page need not be made dirty first. */
@@ -155,22 +161,25 @@ export class Translator implements Request, TlbOutput {
     if (device.way === WAY_ABORT) return refuseTranslation(this, device)
     const context = this.context(device)
     if (context.code !== 0) return refuseContext(this, context)
+    const cached = this.live && context.space !== null
+    return this.#inContext(context, cached ? this.tlb.find(context.kind, context.tag, this.hi, this.lo) : -1)
+  }
+
+  /** From a context on. @param at the IOTLB's entry for the address, -1: none. */
+  #inContext(context: Context, at: number): number {
+    const { space } = context
     const need = context.need[this.flags & 7]!
     if ((need & ~context.allowed) !== 0) return refuseRights(this, context)
-    if (context.space === null) {
-      // The output is cut to the physical address size nowhere: what nothing answers at is the system's business.
+    if (space === null) {
       this.identity(IDENTITY_LOG2)
       this.rights = context.allowed
       return DONE
     }
-    if (this.live) {
-      const at = this.tlb.find(context.kind, context.tag, this.hi, this.lo)
-      if (at >= 0) {
-        if (this.#allows(at, context, this.flags)) return this.#fromTlb(at, context, this.hi, this.lo)
-        if (this.tlb.absent(at)) return refuseWalk(this, context, context.space, true)
-      }
+    if (at >= 0) {
+      if (this.#allows(at, context, this.flags)) return this.#fromTlb(at, context, this.hi, this.lo)
+      if (this.tlb.absent(at)) return refuseWalk(this, context, space, true)
     }
-    if (this.walker.walk(context.space, this.hi, this.lo, need, this.live) !== WALK_OK) return this.#walkFailed(context)
+    if (this.walker.walk(space, this.hi, this.lo, need, this.live) !== WALK_OK) return this.#walkFailed(context)
     return this.fromWalk(context)
   }
 
