@@ -12,7 +12,10 @@ export function amdMeaning({ finding }: Case): string | null {
   const { name, fields } = finding.report
   for (const event of EVENTS.values()) {
     if (event.name !== name) continue
-    return typeof fields.request === 'string' ? `${event.what}: ${fields.request}` : event.what
+    const flags = Array.isArray(fields.flags) ? fields.flags.map(String) : []
+    const bits = flags.map((flag) => `${flag}: ${event.layout.fields[flag]?.doc ?? 'set'}`).join('; ')
+    const about = typeof fields.request === 'string' ? `${event.what}: ${fields.request}` : event.what
+    return bits === '' ? about : `${about} (${bits})`
   }
   if (name === 'RMP_HW_ERROR') return 'the reverse map table could not be read'
   if (/Completion-Wait|COMPLETION_WAIT|Command buffer/i.test(name ?? ''))

@@ -1,6 +1,15 @@
 /** VT-d: what fault reasons and invalidation errors usually come from. */
+import { getNumber, wordsFromU64 } from '../base/layout.ts'
+import {
+  DEV_TLB_INV_DSC,
+  descriptorType,
+  P_DEV_TLB_INV_DSC,
+  TYPE_DEVICE_TLB,
+  TYPE_PASID_DEVICE_TLB,
+} from '../format/vtd/descriptors.ts'
 import { faultReason } from '../format/vtd/faults.ts'
 import { type Advice, type Case, isKind } from './advice.ts'
+import { pciOfId } from './report.ts'
 
 /** What the fault reason means, in the specification's words where it has one. */
 export function vtdMeaning({ finding }: Case): string | null {
@@ -135,12 +144,28 @@ function adviseInvalidation(of: Case, advice: Advice): void {
     advice.next.push(
       'devices with ATS enabled behind this IOMMU (lspci -vvv: ATSCtl: Enable+); pci=noats or an ATS quirk for the culprit cures it',
     )
+  } else if (/Completion/.test(name ?? '')) {
+    advice.causes.push('a device that answers invalidations wrongly, or answers one that timed out before')
+    advice.next.push('ATS of the device that is named; pci=noats shows whether it is the cause')
   } else if (/Queue/.test(name ?? '')) {
     advice.causes.push('the kernel queued a descriptor that this hardware does not accept, or the queue was overwritten')
     advice.next.push('the descriptor (QI HEAD), against the capabilities of the IOMMU')
   }
+  const suspect = suspectOf(fields.queue_head) ?? suspectOf(fields.queue_prior)
+  if (suspect !== null) advice.remarks.push(`the printed descriptor invalidates the TLB of ${suspect}: the likely device`)
   if (device === null && fields.source_id !== undefined)
     advice.remarks.push(`source-id ${fields.source_id}: this hardware does not report which device it was`)
+}
+
+/** The device that an invalidation of a device's TLB is for; null for other descriptors. */
+function suspectOf(words: unknown): string | null {
+  if (!Array.isArray(words) || typeof words[0] !== 'string') return null
+  const descriptor = new Uint32Array(8)
+  descriptor.set(wordsFromU64([BigInt(words[0])]))
+  const type = descriptorType(descriptor[0]!)
+  const field =
+    type === TYPE_DEVICE_TLB ? DEV_TLB_INV_DSC.fields.SID : type === TYPE_PASID_DEVICE_TLB ? P_DEV_TLB_INV_DSC.fields.SID : null
+  return field === null ? null : pciOfId(getNumber(descriptor, field))
 }
 
 function adviseRequest(of: Case, advice: Advice): void {

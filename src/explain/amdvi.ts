@@ -96,7 +96,7 @@ export class AmdParser implements LogParser {
   private takeEvent(feed: LineFeed): boolean {
     const { text: first, number: line, xen } = feed.line
     // Xen closes no bracket; neither does Linux for unknown events.
-    const message = xen || XEN_BEGINS.test(first) || /UNKNOWN/.test(first) ? feed.message(LINE) : feed.message(WHOLE, 3, GOES_ON)
+    const message = xen || XEN_BEGINS.test(first) || /UNKNOWN/.test(first) ? feed.message(LINE) : feed.message(WHOLE, 5, GOES_ON)
     const found = message ?? feed.message(LINE)
     if (found === null) return false
     const [, name, values] = found.match
@@ -203,7 +203,9 @@ function valuesOf(text: string): Map<string, string> {
   }
   if (values.size > 0) return values
   const xen =
-    /([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?: d(\d+|\[\w+\]))? addr (?:0x)?([0-9a-f]+) flags (0x[0-9a-f]+)/i.exec(text)
+    /([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?: d(\d+|\[\w+\]))? addr (?:0x)?([0-9a-f]+) flags ((?:0x)?[0-9a-f]+)\b/i.exec(
+      text,
+    )
   if (xen !== null) {
     values.set('device', xen[1]!)
     if (/^\d+$/.test(xen[2] ?? '')) values.set('domain', Number(xen[2]).toString(16))

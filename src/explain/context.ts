@@ -29,6 +29,8 @@ const LSPCI =
   /^((?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) [A-Z][\w /-]+(?: \[[0-9a-f]{4}\])?: .*?(?:\[([0-9a-f]{4}:[0-9a-f]{4})\].*)?$/i
 const DRIVER = /^([a-z][\w-]*) ((?:[0-9a-f]{4}:)[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): /i
 
+const TELLING = /e820|RMRR|fb\b|framebuffer|[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/i
+
 export class ContextReader {
   private readonly ranges: KnownRange[] = []
   private readonly devices = new Map<string, KnownDevice>()
@@ -39,6 +41,7 @@ export class ContextReader {
   }
 
   read(text: string): void {
+    if (!TELLING.test(text)) return
     const memory = E820.exec(text)
     if (memory !== null) {
       const name = memory[3]!.trim()

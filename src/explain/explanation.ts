@@ -56,6 +56,8 @@ export const ARCH_TITLES: Readonly<Record<LogArch, string>> = {
   'riscv-iommu': 'RISC-V IOMMU',
 }
 
+const SVA_MEANING = 'shared virtual addressing (the device uses the addresses of processes, by PASID) could not be set up'
+
 /** Findings of a device that are looked at together. */
 const NEAR = 8
 
@@ -90,7 +92,9 @@ function explainCase(of: Case, names: PciNames | null): Explanation {
     who,
     pasid: pasidSays(of),
     address: report.address === null ? null : { value: report.address, kinds },
-    meaning: words.meaning(of) ?? (unknown ? 'what this message means in detail is not known here' : null),
+    meaning:
+      (report.kind === 'sva-unavailable' ? SVA_MEANING : words.meaning(of)) ??
+      (unknown ? 'what this message means in detail is not known here' : null),
     causes: unique(advice.causes),
     next: unique(advice.next),
     remarks: unique([...advice.remarks, ...finding.notes]),

@@ -57,7 +57,7 @@ export class LineFeed {
       if (next === null) return null
       distance = next.distance
       used.push(next.line)
-      text = joined(text, next.line.text)
+      text = joined(text, next.line)
     }
   }
 
@@ -93,6 +93,9 @@ export class LineFeed {
 }
 
 /** Two parts of one message. Mails encoded as quoted-printable break a line with `=`, even within a word. */
-function joined(text: string, rest: string): string {
-  return text.endsWith('=') && !rest.startsWith('0x') ? text.slice(0, -1) + rest : `${text} ${rest}`
+function joined(text: string, { text: rest, indented }: LogLine): string {
+  if (!text.endsWith('=')) return `${text} ${rest}`
+  // `fsr=` and its value on the next line.
+  if (/\w=$/.test(text) && rest.startsWith('0x')) return text + rest
+  return `${text.slice(0, -1)}${indented && !text.endsWith(' =') ? ' ' : ''}${rest}`
 }

@@ -4,7 +4,7 @@
  */
 
 /** A line of a log is never longer; the rest of a longer one is dropped and that is noted. */
-export const LONGEST_LINE = 4096
+export const LONGEST_LINE = 2048
 
 export interface LogLine {
   /** Counted from 1. */
@@ -16,6 +16,8 @@ export interface LogLine {
   readonly xen: boolean
   /** Part of it was dropped. */
   readonly cut: boolean
+  /** Blanks stood before the message itself. */
+  readonly indented: boolean
   /** A report already has it. */
   used: boolean
 }
@@ -40,9 +42,11 @@ const PREFIXES: readonly { readonly shape: RegExp; readonly stamp: boolean }[] =
   { shape: /^\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\]]{0,20}\]/, stamp: true },
   // 2021-03-03T12:34:56.789+01:00, 2021/03/03 12:34:56
   { shape: /^\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? ?/, stamp: true },
-  // May 30 17:35:46
-  { shape: new RegExp(`^${MONTH_DAY} (?:\\d{4} )?${TIME} `, 'u'), stamp: true },
-  { shape: /^\d\d:\d\d:\d\d(?:[.,]\d{1,9})? (?=\[|kernel)/, stamp: true },
+  // May 30 17:35:46, Mon Jan 1 00:00:00 2024
+  { shape: new RegExp(`^(?:\\p{L}{3} )?${MONTH_DAY} (?:\\d{4} )?${TIME} (?:\\d{4} )?`, 'u'), stamp: true },
+  { shape: /^\d\d:\d\d:\d\d(?:[.,]\d{1,9})? /, stamp: true },
+  // Logs out of memory dumps: 0x000000000277bbfa | 1263.468579:
+  { shape: /^0x[0-9a-f]{8,16} \| \d{1,9}\.\d{1,9}: /i, stamp: true },
   // Android: 01-02 03:04:05.678 0 0 E
   { shape: /^\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +\d+ +\d+ [VDIWEF] /, stamp: true },
   // localhost kernel:
@@ -68,8 +72,9 @@ function tidy(raw: string): string {
 }
 
 /** @returns the message, and what was before it. */
-function unwrap(raw: string): Pick<LogLine, 'text' | 'stamped' | 'xen'> {
+function unwrap(raw: string): Pick<LogLine, 'text' | 'stamped' | 'xen' | 'indented'> {
   let text = tidy(raw)
+  let indented = /^\s/.test(raw)
   let stamped = false
   let xen = false
   for (let shorter = true; shorter; ) {
@@ -79,11 +84,13 @@ function unwrap(raw: string): Pick<LogLine, 'text' | 'stamped' | 'xen'> {
       if (length === 0) continue
       if (stamp) stamped = true
       if (text.startsWith('(')) xen = true
-      text = text.slice(length).trimStart()
+      const rest = text.slice(length)
+      text = rest.trimStart()
+      indented = rest.length > text.length
       shorter = true
     }
   }
-  return { text, stamped, xen }
+  return { text, stamped, xen, indented }
 }
 
 /**

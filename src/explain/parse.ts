@@ -12,6 +12,10 @@ import { Smmuv3Parser } from './smmuv3.ts'
 import { SvaParser } from './sva.ts'
 import { VtdParser } from './vtd.ts'
 
+/** A word of what the parsers know, so that most lines of a log are passed over at once. */
+const TELLING =
+  /DMAR|REMAP|AMD-Vi|Event logged|DTE\[|CMD|[a-z]_[A-Z]|[A-Z]_[A-Z]|mmu|MMU|dmar|vtd_|QI |PRQ|Page request|Invalid|SVA|PASID|IOPF|PRI\b|callbacks suppressed|event|[Ff]ault|cause|GFSR|FS[RY]|FAR|PAR\b|TTBR|SID|context bank|global error|priv|iova|aborted|Service Failure|command|compression|0x[0-9a-f]{8}|^[0-9a-f]{8}|queue/
+
 /** So many reports of one log are kept. */
 export const MOST_REPORTS = 20_000
 
@@ -81,6 +85,7 @@ export class LogReader {
       if (line.cut) this.cutLines++
       if (line.used || line.text === '') continue
       this.context.read(line.text)
+      if (!TELLING.test(line.text)) continue
       const feed = new LineFeed(this.window.slice(at, at + LOOKAHEAD))
       this.parsers.some((parser) => parser.take(feed))
     }

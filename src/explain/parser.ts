@@ -65,6 +65,10 @@ export class Recent<Value> {
     this.map.delete(key)
   }
 
+  keys(): Iterable<string> {
+    return this.map.keys()
+  }
+
   values(): Iterable<Value> {
     return this.map.values()
   }

@@ -12,7 +12,9 @@ const QUEUE =
   /\bHardware error: (.*)$|\bqueue (?:#|error|overflow)|\bQueue #\d+; (.*)$|\b((?:FQ|CQ|PQ|Fault queue|Command queue|Page request queue)[\w -]*(?:overflow|error|fault|timeout)[\w :,-]*)/i
 const PAIR = /([\w-]+)=([^\s,]+)/g
 // Prose: `cause=264`, `fault 15 exception`, `cause 258`.
-const TOLD = /\b(?:cause|fault)(?: code| id)? ?[=:]? ?(\d{1,3})\b(?! devid)/gi
+const TOLD = /\b(?:cause|fault)(?: code| id)? ?[=:]? ?(0x[0-9a-f]{1,3}|\d{1,3})\b(?! devid)/gi
+const TOLD_DEVICE = /\b(?:devid|did|device_id) ?[=:]? ?(0x[0-9a-f]{1,6})\b/i
+const TOLD_ADDRESS = /\b(?:iova|iotval) ?[=:]? ?0x([0-9a-f]{1,16})\b/i
 const ABOUT = /\biommu|\bDDT\b|\bMRIF\b|\briscv|\bcause ?=/i
 
 /** Causes that the delivery of an MSI can have. */
@@ -23,7 +25,7 @@ export class RiscvParser implements LogParser {
   readonly arch = 'riscv-iommu'
   private readonly findings: Findings
   /** What is only told of counts where the text has no message. */
-  private readonly told: { readonly line: number; readonly cause: number }[] = []
+  private readonly told: { readonly line: number; readonly text: string; readonly cause: number }[] = []
 
   constructor(findings: Findings) {
     this.findings = findings
@@ -55,15 +57,18 @@ export class RiscvParser implements LogParser {
   private listen(text: string, line: number): void {
     for (const [, digits] of text.matchAll(TOLD)) {
       const cause = Number(digits)
-      if (CAUSES[cause] !== undefined && this.told.length < 8) this.told.push({ line, cause })
+      if (CAUSES[cause] !== undefined && this.told.length < 8) this.told.push({ line, text, cause })
     }
   }
 
   end(): void {
     if (this.findings.list.length > 0) return
-    for (const { line, cause } of this.told) {
-      const notes = ['no message of a driver, but a cause that is told of']
-      this.findings.add(this.arch, line, causeReport(cause), { notes })
+    for (const { line, text, cause } of this.told) {
+      const report = causeReport(cause)
+      const device = hexOf(TOLD_DEVICE.exec(text)?.[1])
+      if (device !== null) report.device = `sid:${device}`
+      report.address = hexOf(TOLD_ADDRESS.exec(text)?.[1])
+      this.findings.add(this.arch, line, report, { notes: ['no message of a driver, but a cause that is told of'] })
     }
   }
 }

@@ -51,6 +51,8 @@ export class Smmuv3Parser implements LogParser {
   readonly arch = 'arm-smmuv3'
   private readonly findings: Findings
   private readonly open = new Recent<Open>()
+  /** Words whose first line is not in the text. */
+  private readonly loose = new Recent<{ readonly line: number; readonly words: bigint[] }>()
   /** By SMMU: the last event, whose decoded text may follow. */
   private readonly last = new Recent<{ readonly finding: Finding; decoded: boolean; detailed: boolean }>()
   private readonly global = new Recent<{
@@ -69,7 +71,7 @@ export class Smmuv3Parser implements LogParser {
     const { text } = feed.line
     return (
       this.takeHeader(text, feed.line.number, feed.line.xen) ||
-      this.takeWords(text) ||
+      this.takeWords(text, feed.line.number) ||
       this.takeDecoded(feed) ||
       this.takeDetail(feed) ||
       this.takeQueue(feed) ||
@@ -79,6 +81,7 @@ export class Smmuv3Parser implements LogParser {
   }
 
   end(): void {
+    for (const instance of [...this.loose.keys()]) this.looseEvent(instance, null)
     for (const error of this.global.values()) if (!error.told) this.tellGlobal(error)
   }
 
@@ -96,7 +99,7 @@ export class Smmuv3Parser implements LogParser {
     return true
   }
 
-  private takeWords(text: string): boolean {
+  private takeWords(text: string, line: number): boolean {
     const prefix = PREFIX.exec(text)
     const own = DWORDS.test(text)
     const words = own ? text : prefix !== null && DWORDS.test(prefix[3]!) ? prefix[3]! : null
@@ -108,12 +111,31 @@ export class Smmuv3Parser implements LogParser {
       return true
     }
     const error = this.queue.get(instance)
-    if (error === undefined) return false
-    const command = Array.isArray(error.report.fields.command) ? error.report.fields.command : []
-    if (command.length >= 2) return false
-    for (const word of sixtyFour(words)) command.push(padded(word))
-    error.report.fields.command = command
+    const command = Array.isArray(error?.report.fields.command) ? error.report.fields.command : []
+    if (error !== undefined && command.length < 2) {
+      for (const word of sixtyFour(words)) command.push(padded(word))
+      error.report.fields.command = command
+      return true
+    }
+    if (instance === '') return false
+    const loose = this.loose.get(instance) ?? { line, words: [] }
+    loose.words.push(...sixtyFour(words))
+    this.loose.set(instance, loose)
     return true
+  }
+
+  /** Four words that no header announced, as an event; null when they are none. */
+  private looseEvent(instance: string, name: string | null): Finding | null {
+    const loose = this.loose.get(instance)
+    this.loose.delete(instance)
+    if (loose === undefined || loose.words.length !== 4) return null
+    const code = Number(loose.words[0]! & 0xffn)
+    if (!EVENTS.has(code) || (name !== null && eventName(code) !== name)) return null
+    const notes = ['the first line of the event is not in the text']
+    const report = reportOf(kindOf(code), { code, name: eventName(code) })
+    const finding = this.findings.add(this.arch, loose.line, report, { instance, notes })
+    fillEvent(finding, loose.words, code)
+    return finding
   }
 
   /** Words without the name of an SMMU: of the event that still lacks some. */
@@ -139,6 +161,8 @@ export class Smmuv3Parser implements LogParser {
     const [, name, , client, sid, ssid, more] = message.match
     const instance = instanceOf(message.text)
     this.open.delete(instance)
+    const loose = this.looseEvent(instance, name!)
+    if (loose !== null) this.last.set(instance, { finding: loose, decoded: false, detailed: false })
     const known = this.last.get(instance)
     const numeric = numberOf(sid!)
     const same = known !== undefined && !known.decoded && known.finding.report.name === name

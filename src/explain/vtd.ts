@@ -37,9 +37,9 @@ const INVALIDATION =
   /VT-d detected (Invalidation (?:Queue|Time-?out|Completion) Error)(?::? (?:Reason|SID) ([0-9a-f]+))?|\b(?:ITE|ICE|IQE) ?(Time-?out Error|Completion Error|Queue Error)/i
 const CLEARED = /(Invalidation (?:Queue|Time-?out|Completion) Error) \((?:IQE|ITE|ICE)\) cleared/i
 const DESCRIPTOR =
-  /QI (HEAD|PRIOR): (.*?) ?qw0 = (0x[0-9a-f]+), qw1 = (0x[0-9a-f]+)|invalid descriptor: low=([0-9a-f]+), high=([0-9a-f]+)/i
+  /QI (HEAD|PRIOR): (.*?) ?qw0 = (0x[0-9a-f]+)(?:, qw1 = (0x[0-9a-f]+))?|invalid descriptor: low=([0-9a-f]+), high=([0-9a-f]+)/i
 const PAGE_REQUEST_LINE =
-  /(?:\b(dmar\d+): )?(Page request without PASID|Invalid page request|Page request in Privilege Mode)\b:? ?(?:([0-9a-f]{8,16}) ([0-9a-f]{8,16}))?/i
+  /(?:\b(dmar\d+): )?(Page request without PASID|Invalid page request|Page request in Privilege Mode|Execute request not supported|Address is not canonical)\b:? ?(?:([0-9a-f]{8,16}) ([0-9a-f]{8,16}))?/i
 const QUEUE_OVERFLOW = /(?:\b(dmar\d+): )?(PRQ overflow (?:detected|cleared))/i
 const DUMP =
   /\bDMAR: (?:Dump (\w+) table entries for IOVA (0x[0-9a-f]+)|(.*\b(?:entry|entry\[\d+\]|value|table)\b(?::| is not present).*))/i
@@ -65,6 +65,8 @@ export class VtdParser implements LogParser {
   private status: Status | null = null
   private lastFault: Finding | null = null
   private lastInvalidation: Finding | null = null
+  /** Names of invalidation errors that were told and not yet cleared. */
+  private readonly told = new Set<string>()
   private lastRequest: Finding | null = null
   /** An invalidation error that only the status told so far. */
   private untold: Status | null = null
@@ -103,7 +105,7 @@ export class VtdParser implements LogParser {
     const { number: line, xen } = feed.line
     const status = this.status
     this.status = null
-    const whole = feed.message(RECORD, 3, RECORD_GOES_ON)
+    const whole = feed.message(RECORD, 5, RECORD_GOES_ON)
     const found = whole ?? feed.message(RECORD_WHERE)
     if (found === null) {
       this.status = status
@@ -133,9 +135,12 @@ export class VtdParser implements LogParser {
     }
     const cleared = CLEARED.exec(text)
     if (cleared !== null) {
-      const same = this.lastInvalidation?.report.name === spelled(cleared[1]!)
-      if (!same) this.addInvalidation(line, cleared[1]!, undefined)
-      this.lastInvalidation = null
+      const name = spelled(cleared[1]!)
+      if (!this.told.delete(name)) {
+        this.addInvalidation(line, name, undefined)
+        this.told.delete(name)
+      }
+      if (this.told.size === 0) this.lastInvalidation = null
       return true
     }
     if (!/VT-d detected|\b(?:ITE|ICE|IQE) /i.test(text)) return false
@@ -167,6 +172,7 @@ export class VtdParser implements LogParser {
     }
     this.untold = null
     this.status = null
+    this.told.add(name)
     return this.findings.add(this.arch, line, report)
   }
 
