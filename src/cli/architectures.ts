@@ -25,6 +25,8 @@ export interface Readable {
 }
 
 export interface Architecture extends Readable {
+  /** As captures and scenarios call it. */
+  readonly kind: string
   readonly inspect: Inspector
 }
 
@@ -41,7 +43,7 @@ const ARCHITECTURES: Readonly<Record<string, Readable>> = { smmuv3: SMMUV3, risc
 export function architectureOf(kind: string, where: string): Architecture {
   const inspect = INSPECTORS.get(kind)
   const rest = ARCHITECTURES[kind]
-  if (inspect !== undefined && rest !== undefined) return { ...rest, inspect }
+  if (inspect !== undefined && rest !== undefined) return { ...rest, kind, inspect }
   const known = Object.keys(ARCHITECTURES).join(', ')
   throw new CliError(EXIT_UNSUPPORTED, `${where}: the IOMMU is '${kind}'; so far ${known} can be read.`)
 }

@@ -5,6 +5,7 @@ import { auditCommand } from './audit.ts'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
 import { diffCommand } from './diff.ts'
+import { doctorCommand } from './doctor.ts'
 import { explainCommand } from './explain.ts'
 import { findCommand } from './find.ts'
 import { runCommand } from './run.ts'
@@ -32,6 +33,7 @@ const COMMANDS = [
   findCommand,
   auditCommand,
   diffCommand,
+  doctorCommand,
   decodeCommand,
   verifyCommand,
 ]
