@@ -8,6 +8,7 @@ import { RISCV_ROWS, riscvHead, riscvRow } from './riscv.ts'
 import { scale } from './scale.ts'
 import { bigintRows, hitRows, translationRows } from './smmuv3.ts'
 import { enumerationRow, nestedRow, walkRows } from './walk.ts'
+import { X86_GROUPS } from './x86.ts'
 
 const GROUPS: Record<string, () => void> = {
   walk: walkRows,
@@ -16,6 +17,7 @@ const GROUPS: Record<string, () => void> = {
   hit: hitRows,
   translation: translationRows,
   bigint: bigintRows,
+  ...X86_GROUPS,
   scale,
   'riscv-head': riscvHead,
 }

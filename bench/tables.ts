@@ -7,8 +7,18 @@ import { PhysicalMemory } from '../src/memory/physical.ts'
 
 export const RAM_START = 0x4000_0000
 
-/** A space of `pages` pages from input 0 on, mapped one by one to scattered frames, so that nothing coalesces. */
-export function scattered(memory: PhysicalMemory, format: PtFormat, topDepth: number, inputBits: number, pages: number): PtSpace {
+/**
+ * A space of `pages` pages from input 0 on, mapped one by one to scattered frames, so that nothing coalesces.
+ * @param outputHi bits 63:32 of where the frames start.
+ */
+export function scattered(
+  memory: PhysicalMemory,
+  format: PtFormat,
+  topDepth: number,
+  inputBits: number,
+  pages: number,
+  outputHi = 0,
+): PtSpace {
   const root = newRoot(memory, { format, topDepth, inputBits })
   const space = ptSpace({ format, root, topDepth, inputBits, outputLimit: 2 ** 48, accessed: AD_FAULT })
   const table = new PageTable(memory, memory, space)
@@ -20,7 +30,7 @@ export function scattered(memory: PhysicalMemory, format: PtFormat, topDepth: nu
     for (let slot = 0; slot < Math.min(512, pages); slot++) {
       const output = scatter(first + slot, pages)
       memory.words[index + slot * 2] = lo | (output << 12)
-      memory.words[index + slot * 2 + 1] = hi | (output >>> 20)
+      memory.words[index + slot * 2 + 1] = hi | (outputHi + (output >>> 20))
     }
   }
   return space
