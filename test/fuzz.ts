@@ -14,6 +14,12 @@ import { REG, REGISTERS as RISCV_REGISTERS } from '../src/format/riscv/registers
 import { CD } from '../src/format/smmuv3/cd.ts'
 import { REGISTERS as SMMU_REGISTERS } from '../src/format/smmuv3/registers.ts'
 import { STE } from '../src/format/smmuv3/ste.ts'
+import { CONTEXT_ENTRY, SM_CONTEXT_ENTRY } from '../src/format/vtd/contexts.ts'
+import { DESCRIPTORS } from '../src/format/vtd/descriptors.ts'
+import { IRTE_REMAPPED } from '../src/format/vtd/irte.ts'
+import { PASID_DIR_ENTRY, PASID_ENTRY } from '../src/format/vtd/pasid.ts'
+import { FULL_CAP, FULL_ECAP, GS_IRE, GS_IRTP, GS_QIE, GS_RTP, GS_TE, REG as VTD_REG } from '../src/format/vtd/registers.ts'
+import { ROOT_ENTRY } from '../src/format/vtd/root.ts'
 import { PhysicalMemory } from '../src/memory/physical.ts'
 import { renderJson, renderPicture, renderSvg, renderText } from '../src/render/index.ts'
 
@@ -201,6 +207,64 @@ const PLAUSIBLE: Record<string, Plausible> = {
       }
       for (let index = 0; index < 8; index++)
         put(memory, next, Number(page(next)) + next(16) * 4, IRTE32, { RemapEn: 1, IntType: next(8), Vector: next(256) })
+    },
+  },
+  vtd: {
+    shift: 0,
+    lastDevice: 0xffff,
+    registers: new Map<number, (next: Below) => bigint | null>([
+      [VTD_REG.CAP, (next) => (next(4) === 0 ? null : FULL_CAP)],
+      [VTD_REG.ECAP, (next) => (next(4) === 0 ? null : FULL_ECAP & (next(2) === 0 ? ~0n : bits64(next) | bits64(next)))],
+      [VTD_REG.GSTS, (next) => (next(16) === 0 ? null : BigInt((GS_TE | GS_RTP | GS_IRTP | GS_IRE | GS_QIE) >>> 0))],
+      [VTD_REG.RTADDR, (next) => BigInt(START) | (BigInt(next(8) === 0 ? next(4) : next(2)) << 10n)],
+      [VTD_REG.IQA, (next) => page(next) | BigInt(next(2) * 0x800)],
+      [VTD_REG.IRTA, (next) => page(next) | BigInt(next(16) + next(2) * 0x800)],
+      [VTD_REG.PQA, (next) => page(next) | BigInt(next(2))],
+      ...[VTD_REG.IQH, VTD_REG.IQT, VTD_REG.PQH, VTD_REG.PQT].map(
+        (offset) => [offset, (next: Below) => BigInt(next(4) === 0 ? next(2 ** 20) : next(128) * 32)] as const,
+      ),
+    ]),
+    plant(memory, next) {
+      // Context tables of bus 0, and where both modes look for a device in them.
+      const contexts = START + 0x1000
+      for (const half of [0, 8])
+        put(memory, next, START + half, ROOT_ENTRY, { P: 1, CTP: BigInt(contexts + ((next(2) * half) / 8) * 0x1000) })
+      const directory = Number(page(next))
+      const scalable = next(2) === 1
+      for (const device of DEVICES.filter((id) => id < 256)) {
+        if (scalable)
+          put(memory, next, contexts + (device & 0x7f) * 32, SM_CONTEXT_ENTRY, {
+            ...{ P: 1, FPD: next(2), DTE: next(4) > 0 ? 1 : 0, PASIDE: next(2), PRE: next(2), PDTS: next(8) },
+            ...{ PASIDDIRPTR: BigInt(directory), RID_PASID: pick(next, [0, 0, 1, 5]), RID_PRIV: next(2) },
+          })
+        else
+          put(memory, next, contexts + device * 16, CONTEXT_ENTRY, {
+            ...{ P: 1, FPD: next(2), TT: pick(next, [0, 1, 1, 2]), SSPTPTR: page(next), AW: 1 + next(3), DID: next(4) },
+          })
+      }
+      const table = page(next)
+      put(memory, next, directory, PASID_DIR_ENTRY, { P: 1, SMPTBLPTR: table })
+      for (const pasid of [0, 1, 5])
+        put(memory, next, Number(table) + pasid * 64, PASID_ENTRY, {
+          ...{ P: 1, FPD: next(2), PGTT: pick(next, [1, 1, 2, 3, 3, 4]), AW: 1 + next(3), SSADE: next(2), SSPTPTR: page(next) },
+          ...{
+            DID: next(4),
+            PWSNP: next(2),
+            SRE: next(2),
+            ERE: next(2),
+            FSPM: next(2),
+            WPE: next(2),
+            NXE: next(2),
+            SMEP: next(2),
+          },
+          ...{ EAFE: next(2), FSPTPTR: page(next) },
+        })
+      for (let index = 0; index < 8; index++) {
+        const entry = { P: 1, FPD: next(2), IM: next(4) === 0 ? 1 : 0, V: next(256), SVT: next(3), SID: next(2 ** 16) }
+        put(memory, next, Number(page(next)) + next(16) * 16, IRTE_REMAPPED, entry)
+        const type = 1 + next(9)
+        put(memory, next, Number(page(next)) + next(128) * 32, DESCRIPTORS[type]!, { TYPE: type })
+      }
     },
   },
 }
