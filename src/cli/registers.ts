@@ -14,6 +14,8 @@ export interface RegisterOptions {
   readonly registers?: string
   /** `--base ADDRESS`. */
   readonly base?: bigint
+  /** `--stop`: a running guest stands still while it is read. */
+  readonly stop?: true
   readonly smmu?: readonly string[]
   readonly vtd?: readonly string[]
   readonly amdvi?: readonly string[]
@@ -26,6 +28,7 @@ const collect = (text: string, before: readonly string[] = []) => [...before, te
 export function withRegisterOptions(command: Command): Command {
   command
     .option('--base <address>', 'the input is a raw image of memory from this address on', baseArgument)
+    .option('--stop', 'a running guest (--qmp) stands still while it is read')
     .option('--registers <file>', "registers of the IOMMU: a capture's side.json, or a JSON list of {name, value}")
   for (const { flag, title, needed } of REGISTER_TABLES)
     command.option(
@@ -41,9 +44,13 @@ export const DUMP_HELP = `
 Dumps: ELF cores (QEMU's dump-guest-memory, /proc/vmcore), kdump-compressed (makedumpfile, virsh dump; flattened too), LiME, raw
 images; packed with gzip or zstd or not; '-' is standard input. A dump holds memory, not the IOMMU's registers: give these.
 ${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(14)} ${example}`).join('\n')}
-Registers that are not given are assumed where that is safe, and the findings say so.`
+Registers that are not given are assumed where that is safe, and the findings say so.
 
-function baseArgument(text: string): bigint {
+Running guests: INPUT is the socket of QEMU's -qmp unix:SOCKET,server=on,wait=off, or is left out and --qmp SOCKET given. Memory comes from
+the guest's shared memory file (memory-backend-file,share=on) where there is one, else page by page through the monitor.`
+
+/** Where a raw image begins. */
+export function baseArgument(text: string): bigint {
   const value = parseNumber(text)
   if (value === null || value >= 1n << 52n || value % 4096n !== 0n)
     throw new CliError(EXIT_USAGE, `--base '${text}': expected an address below 2^52, a multiple of 0x1000, like 0x40000000.`)

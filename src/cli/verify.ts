@@ -6,8 +6,9 @@ import { VERIFIERS } from './checks/registry.ts'
 import { CliError, EXIT_FINDINGS, EXIT_INPUT, EXIT_OK, harmless, note, print, toJson } from './common.ts'
 import { withInputErrors } from './input.ts'
 import { progress } from './progress.ts'
+import { baseArgument, type RegisterOptions } from './registers.ts'
 
-interface Options {
+interface Options extends Pick<RegisterOptions, 'registers' | 'base'> {
   readonly first?: true
   readonly json?: true
 }
@@ -28,8 +29,11 @@ export function verifyCommand(): Command {
     )
     .argument(
       '<inputs...>',
-      'captures (folders with side.json.gz and tables.elf.gz), or vectors of the RISC-V reference model (.jsonl, .jsonl.gz)',
+      'captures (folders with side.json.gz and tables.elf.gz), dumps of memory with --registers, or vectors of the RISC-V reference ' +
+        'model (.jsonl, .jsonl.gz)',
     )
+    .option('--registers <file>', "what dumps are checked against: registers and expectations of a capture's side.json")
+    .option('--base <address>', 'dumps are raw images of memory from this address on', baseArgument)
     .option('--first', 'stop at the first failure')
     .option('--json', 'results as JSON')
     .addHelpText(
@@ -39,6 +43,7 @@ Examples:
   iomm verify test/fixtures/arm64-smmuv3-s1
   iomm verify ../shared/captures/arm64-smmuv3-* --first
   iomm verify test/fixtures/arm64-smmuv3-s1 --json | jq .failed
+  iomm verify guest.kdump --registers test/fixtures/arm64-smmuv3-s1/side.json.gz
 
 The last line is 'N passed, M failed'. Exit code: 0 all passed, 1 some failed, 2 usage, 3 unreadable input, 4 not supported.`,
     )
@@ -54,7 +59,7 @@ async function verify(inputs: readonly string[], options: Options): Promise<numb
   for (const path of inputs) {
     let file: FileResult
     try {
-      file = await withInputErrors(async () => runFile(await open(path), options.first ?? false, show))
+      file = await withInputErrors(async () => runFile(await open(path, options), options.first ?? false, show))
     } catch (error) {
       // The others are checked all the same; the exit code is the worst.
       if (!(error instanceof CliError)) throw error
@@ -79,13 +84,13 @@ async function verify(inputs: readonly string[], options: Options): Promise<numb
   return EXIT_INPUT
 }
 
-async function open(path: string): Promise<Verification> {
+async function open(path: string, options: Options): Promise<Verification> {
   try {
     await stat(path)
   } catch {
     throw new CliError(EXIT_INPUT, `${path}: no such file or folder`)
   }
-  for (const verifier of VERIFIERS) if (await verifier.accepts(path)) return verifier.open(path)
+  for (const verifier of VERIFIERS) if (await verifier.accepts(path, options)) return verifier.open(path, options)
   throw new CliError(EXIT_INPUT, `${path}: nothing to verify: expected ${VERIFIERS.map(({ what }) => what).join(' or ')}`)
 }
 

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import type { Names } from '../inspect/graph.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { fileSource, systemReason } from './bytes.ts'
+import type { Dump } from './dump/contract.ts'
 import { type ElfCore, elfExtent, openElfCore } from './elf.ts'
 import { InputError } from './errors.ts'
 import { parseIomem } from './iomem.ts'
@@ -12,6 +13,7 @@ import { type CaptureSide, parseSide } from './side.ts'
 import { openBytes, readUnpacked } from './unpack.ts'
 
 export interface Capture {
+  /** Where it is: the folder, or the dump. */
   readonly folder: string
   /** The folder's name. */
   readonly title: string
@@ -19,7 +21,7 @@ export interface Capture {
   readonly iommu: string
   /** Pages that the dump holds; nothing answers anywhere else. */
   readonly memory: PhysicalMemory
-  readonly core: ElfCore
+  readonly core: Dump
   /** The value of the register at this offset; null when the capture does not have it. */
   register(offset: number, bytes: 4 | 8): bigint | null
   /** PCI devices by requester id. */
@@ -29,6 +31,11 @@ export interface Capture {
   readonly side: CaptureSide
   /** The file that the facts came from, for messages. */
   readonly sideFile: string
+}
+
+/** A capture that is a folder. */
+export interface FolderCapture extends Capture {
+  readonly core: ElfCore
 }
 
 /** Captures of machines with thousands of mappings have less than a MiB of facts. */
@@ -43,22 +50,26 @@ export async function isCapture(folder: string): Promise<boolean> {
  * Opens a capture.
  * @throws InputError when a file is missing, damaged, or not what it should be.
  */
-export async function openCapture(folder: string): Promise<Capture> {
+export async function openCapture(folder: string): Promise<FolderCapture> {
   await checkFolder(folder)
   const sideFile = await firstExisting(folder, ['side.json.gz', 'side.json'])
   if (sideFile === null) throw new InputError(folder, null, 'holds no side.json.gz (registers and devices): it is no capture')
   const side = parseSide(sideFile, new TextDecoder().decode(await readUnpacked(sideFile, SIDE_LIMIT)))
   const core = await openCore(folder)
+  return { ...captureOf(core, side, sideFile), core, folder, title: basename(resolve(folder)) }
+}
+
+/** A capture out of any dump and the facts that belong to it. @param sideFile where the facts came from, for messages. */
+export function captureOf(core: Dump, side: CaptureSide, sideFile: string): Capture {
   const told = toldIds(side)
-  const memory = parseIomem(side.iomem)
   return {
-    folder,
-    title: basename(resolve(folder)),
+    folder: core.name,
+    title: basename(core.name),
     iommu: side.iommu,
     memory: new PhysicalMemory([], core),
     core,
     register: registerReader(side.registers),
-    names: { devices: deviceNames(side, told), ...(memory.length === 0 ? {} : { memory }) },
+    names: namesOf(side),
     deviceId: (bdf) => told.get(bdf) ?? requesterId(bdf),
     side,
     sideFile,
@@ -113,9 +124,10 @@ function toldIds(side: CaptureSide): ReadonlyMap<string, number> {
   return told
 }
 
-/** Names of the devices that side.json lists, by id. */
+/** What side.json names: devices by id, and ranges of memory. */
 export function namesOf(side: CaptureSide): Names {
-  return { devices: deviceNames(side, toldIds(side)) }
+  const memory = parseIomem(side.iomem)
+  return { devices: deviceNames(side, toldIds(side)), ...(memory.length === 0 ? {} : { memory }) }
 }
 
 function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<number, { name: string; detail?: string }> {

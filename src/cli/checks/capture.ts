@@ -1,7 +1,18 @@
 /** Everything that a capture tells, as lists to check: translations, mappings, faults, and the tables themselves. */
+import { stat } from 'node:fs/promises'
 import type { Outcome, Transaction } from '../../base/types.ts'
 import type { Capture } from '../../node/index.ts'
-import { isCapture, openCapture } from '../../node/index.ts'
+import {
+  captureOf,
+  InputError,
+  isCapture,
+  kindOfDump,
+  lookForDump,
+  openBytes,
+  openCapture,
+  openDump,
+  readRegisterFile,
+} from '../../node/index.ts'
 import { CliError, EXIT_INPUT } from '../common.ts'
 import { explainedBy, openedCapture } from '../input.ts'
 import { PLAIN } from '../paint.ts'
@@ -16,6 +27,32 @@ export const CAPTURES: Verifier = {
   what: 'a capture (a folder with side.json.gz and tables.elf.gz)',
   accepts: isCapture,
   open: async (path) => captureLists(await openCapture(path)),
+}
+
+export const DUMPS: Verifier = {
+  what: "a dump of memory with --registers FILE (a capture's side.json)",
+  accepts: async (path, { registers, base }) => registers !== undefined && (base !== undefined || (await isDump(path))),
+  async open(path, { registers, base }) {
+    const { side } = await readRegisterFile(registers!)
+    if (side === null)
+      throw new CliError(EXIT_INPUT, `${registers}: a list of registers expects nothing; a capture's side.json is needed here.`)
+    const dump = await openDump(path, base === undefined ? {} : { base: Number(base) })
+    return captureLists(captureOf(dump, side, registers!))
+  },
+}
+
+async function isDump(path: string): Promise<boolean> {
+  if ((await stat(path)).isDirectory()) return false
+  const source = await openBytes(path, { look: lookForDump })
+  try {
+    kindOfDump(source)
+    return true
+  } catch (error) {
+    if (error instanceof InputError) return false
+    throw error
+  } finally {
+    source.close()
+  }
 }
 
 function captureLists(capture: Capture): Verification {

@@ -1,5 +1,7 @@
 /** What `iomm verify` runs: lists of expectations, each item checked on its own. A kind of file adds itself in `registry.ts`. */
 
+import type { RegisterOptions } from '../registers.ts'
+
 /** An expectation that does not hold. */
 export interface Failure {
   /** What kind of difference: `wrong address`, `faults`. Counted by kind. */
@@ -34,8 +36,8 @@ export interface Verification {
 export interface Verifier {
   /** For messages: `a capture (a folder with side.json.gz)`. */
   readonly what: string
-  accepts(path: string): Promise<boolean>
-  open(path: string): Promise<Verification>
+  accepts(path: string, options: RegisterOptions): Promise<boolean>
+  open(path: string, options: RegisterOptions): Promise<Verification>
 }
 
 /** Result of one list. */

@@ -1,7 +1,7 @@
 /** Kinds of input that `iomm verify` runs. A further one is one more line. */
-import { CAPTURES } from './capture.ts'
+import { CAPTURES, DUMPS } from './capture.ts'
 import type { Verifier } from './contract.ts'
 import { LOGS } from './logs.ts'
 import { VECTORS } from './vectors.ts'
 
-export const VERIFIERS: readonly Verifier[] = [CAPTURES, VECTORS, LOGS]
+export const VERIFIERS: readonly Verifier[] = [CAPTURES, DUMPS, VECTORS, LOGS]
