@@ -6,8 +6,6 @@ import { lo32, toDouble, u64 } from '../../base/u64.ts'
 import { checkIrte } from '../../format/vtd/check.ts'
 import * as fr from '../../format/vtd/faults.ts'
 import {
-  COMPATIBILITY_ADDRESS,
-  INTERRUPT_DATA,
   IRTE_BYTES,
   IRTE_FPD,
   IRTE_IM,
@@ -21,6 +19,7 @@ import {
 } from '../../format/vtd/irte.ts'
 import { GS_CFI, REG } from '../../format/vtd/registers.ts'
 import { EntryCache } from '../common/entry-cache.ts'
+import { unmappedInterrupt } from '../common/x86-message.ts'
 import type { Interrupt, InterruptMessage } from '../iommu.ts'
 import type { FaultLog } from './fault-log.ts'
 import type { Registers } from './registers.ts'
@@ -62,13 +61,14 @@ export class InterruptRemapping {
   remap(message: InterruptMessage): Interrupt | Fault {
     const registers = this.#registers
     const low = lo32(message.address)
-    if (!registers.remapping) return compatibility(low, message.data)
+    if (!registers.remapping) return unmappedInterrupt(low, message.data)
     const extended = (registers.irtaLo & (1 << 11)) !== 0
     const address = Int32Array.of(low)
     const field = (name: keyof typeof REMAPPABLE_ADDRESS.fields) => getNumber(address, REMAPPABLE_ADDRESS.fields[name])
     if (field('FORMAT') === 0) {
       const passes = !extended && (registers.at(REG.GSTS) & GS_CFI) !== 0
-      return passes ? compatibility(low, message.data) : this.#fault(message, fr.FR_INT_COMPATIBILITY, -1)
+      // 5.1.2.1: an interrupt in compatibility format goes on as it is.
+      return passes ? unmappedInterrupt(low, message.data) : this.#fault(message, fr.FR_INT_COMPATIBILITY, -1)
     }
     // 20h: with SHV, data bits 31:16 are reserved
     if (field('SHV') === 1 && message.data >>> 16 !== 0) return this.#fault(message, fr.FR_INT_REQUEST_RESERVED, -1)
@@ -178,22 +178,6 @@ export class InterruptRemapping {
       record: recorded ? wordsToU64(this.#faults.record) : null,
       response: 'unsupported-request',
     }
-  }
-}
-
-/** An interrupt in compatibility format, which goes on as it is (5.1.2.1). */
-function compatibility(low: number, data: number): Interrupt {
-  const address = Int32Array.of(low)
-  const words = Int32Array.of(data)
-  return {
-    ok: true,
-    remapped: false,
-    vector: getNumber(words, INTERRUPT_DATA.fields.V),
-    destination: getNumber(address, COMPATIBILITY_ADDRESS.fields.DST),
-    logical: getNumber(address, COMPATIBILITY_ADDRESS.fields.DM) === 1,
-    deliveryMode: getNumber(words, INTERRUPT_DATA.fields.DLM),
-    level: getNumber(words, INTERRUPT_DATA.fields.TM) === 1,
-    posted: null,
   }
 }
 
