@@ -32,8 +32,8 @@ describe('iomm verify, Intel IOMMUs', () => {
   it('passes every item of the fixtures: legacy tables, and PASIDs of processes', async () => {
     const { stdout, exitCode } = await verify(legacy, processes)
     expect(exitCode).toBe(EXIT_OK)
-    // 120 + 437 + 556 + 20 + 24, and 80 + 278 + 250 + 300 + 300 + 52.
-    expect(lastLine(stdout)).toBe('2417 passed, 0 failed')
+    // 120 + 437 + 556 + 20 + 24 + 20, and 80 + 278 + 250 + 300 + 300 + 52.
+    expect(lastLine(stdout)).toBe('2437 passed, 0 failed')
     for (const list of ['sva_pages', 'ats_translations']) expect(stdout).toMatch(new RegExp(`${list} +300 passed +0 failed`))
   })
 
@@ -42,8 +42,20 @@ describe('iomm verify, Intel IOMMUs', () => {
     if (found.length === 0) skip('../shared/captures is not here')
     expect(found.length).toBe(5)
     const { stdout, exitCode } = await verify(...found.map((name) => join(captures, name)))
-    expect(lastLine(stdout)).toBe('9157 passed, 0 failed')
+    expect(lastLine(stdout)).toBe('9216 passed, 0 failed')
     expect(exitCode).toBe(EXIT_OK)
+    expect(stdout).toContain("20 of 20 have reasons of legacy mode, which QEMU's second stage reports in scalable mode too")
+  })
+
+  it('checks the fault reason that QEMU reported', async () => {
+    const copy = mkdtempSync(join(folder, 'capture-'))
+    cpSync(legacy, copy, { recursive: true })
+    const side = JSON.parse(gunzipSync(readFileSync(join(legacy, 'side.json.gz'))).toString())
+    side.faults_traced[0].reason = 6
+    writeFileSync(join(copy, 'side.json.gz'), gzipSync(JSON.stringify(side)))
+    const { stdout } = await verify(copy)
+    expect(stdout).toContain('faults_traced[0] (device 0x30, write 0x7700000000): another fault reason')
+    expect(stdout).toMatch(/expected: LGN\.3 \(0x6\)\n +actual: +LGN\.2 \(0x5\)/)
   })
 
   it.each<[string, (side: Side) => void, string]>([

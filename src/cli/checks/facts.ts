@@ -6,7 +6,7 @@ import type { CheckList } from './contract.ts'
 import { debugList, RISCV_FACTS } from './riscv.ts'
 import { configList, SMMUV3_FACTS } from './smmuv3.ts'
 import type { FactNames } from './tables.ts'
-import { VTD_FACTS } from './vtd.ts'
+import { tracedFaultList, VTD_FACTS } from './vtd.ts'
 
 export interface ArchitectureFacts {
   readonly names: FactNames
@@ -19,7 +19,7 @@ export interface ArchitectureFacts {
 const FACTS: Record<string, ArchitectureFacts> = {
   smmuv3: { names: SMMUV3_FACTS, more: (capture) => [configList(capture)] },
   riscv: { names: RISCV_FACTS, more: (capture, explain) => [debugList(capture, explain)] },
-  vtd: { names: VTD_FACTS, more: () => [] },
+  vtd: { names: VTD_FACTS, more: (capture, explain) => [tracedFaultList(capture, explain)] },
   amdvi: { names: AMDVI_FACTS, more: (capture) => [passThroughList(capture)], distrust: distrustCapture },
 }
 
