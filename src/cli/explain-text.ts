@@ -13,6 +13,9 @@ export interface Group {
 /** So many addresses of a group are listed. */
 const LISTED = 4
 
+/** Remarks of so many members of a group are told. */
+const LOOKED_AT = 64
+
 /** Reports that are alike, in the order of their first ones. */
 export function groupsOf(findings: readonly Finding[], explanations: readonly Explanation[]): Group[] {
   const groups = new Map<string, { first: number; members: number[] }>()
@@ -60,7 +63,8 @@ export function groupText(
   row('fields:', fieldsText(finding))
   list('Likely causes:', told.causes, lines, paint, true)
   list('Look at:', told.next, lines, paint, false)
-  list('Mind:', told.remarks, lines, paint, false)
+  const remarks = new Set(members.slice(0, LOOKED_AT).flatMap((index) => explanations[index]!.remarks))
+  list('Mind:', [...remarks], lines, paint, false)
   lines.push(...walk)
   return lines.join('\n')
 }

@@ -128,7 +128,7 @@ export function classifyAddress(address: bigint, context: AddressContext = {}): 
     say('msi-window', 'medium', 'the window in which Linux maps MSI doorbells for assigned devices', '0x8000000 to 0x80fffff')
 
   pointers(address, pasid, arm, say)
-  if (found.some(({ kind }) => kind === 'kernel-pointer')) return found
+  if (found.some(({ kind, confidence }) => kind.endsWith('-pointer') && confidence === 'high')) return found
   ranges(address, pasid, say)
   return found
 }

@@ -48,6 +48,11 @@ export function adviseByAddress(of: Case, advice: Advice): void {
   if (region !== undefined && /system memory/.test(region.says)) {
     advice.causes.push('the device uses a physical address: its driver (or its firmware) bypasses the DMA API')
     advice.next.push('how the driver gets the address that it gives to the device: it has to come from dma_map_* or dma_alloc_*')
+  } else if (region !== undefined && /RMRR/.test(region.says)) {
+    advice.causes.push(
+      'a reserved region of firmware that is not mapped for this requester: it names another device, or is ignored',
+    )
+    advice.next.push('the devices that the RMRR names (the DMAR table: acpidump, iasl)')
   } else if (region !== undefined) {
     advice.causes.push(
       "firmware, or the device's own firmware, owns a buffer there and uses it on: no reserved region tells the kernel to map it",
@@ -74,15 +79,11 @@ export function adviseByAddress(of: Case, advice: Advice): void {
     advice.next.push(`which process is bound with PASID ${report.pasid}, and its mappings at that time`)
   const pages = new Set(of.others.map(({ report: other }) => pageOf(other.address)))
   const page = pageOf(report.address)
-  if (page !== null && isKind(of, 'dma-api-32', 'dma-api-top')) {
-    if (pages.has(page + 1n) || pages.has(page - 1n)) {
-      advice.remarks.push(
-        'neighbouring pages fault too: one buffer, mapped too short, or unmapped while the device still used it',
-      )
-    }
-  }
-  if (report.address !== null && of.others.filter((other) => other.report.address === report.address).length >= 1)
-    advice.remarks.push('the same address each time: a fixed buffer, not one that is mapped anew for each transfer')
+  if (page !== null && (pages.has(page + 1n) || pages.has(page - 1n)))
+    advice.remarks.push('neighbouring pages fault too: one buffer, mapped too short, unmapped too early, or never mapped')
+  const again = of.others.some((other) => other.report.address === report.address)
+  if (report.address !== null && again && !isKind(of, 'dma-api-32', 'dma-api-top', 'null'))
+    advice.remarks.push('the same address again: a fixed buffer, rather than one that is mapped anew for each transfer')
 }
 
 /** What is to be known where messages or records were lost. */
@@ -100,6 +101,18 @@ export function adviseStream({ finding }: Case, advice: Advice): void {
   if (device === null) return
   if (device.startsWith('sid:'))
     advice.next.push(`which device has the id ${device.slice(4)}: firmware's tables say so (iommus, iommu-map; IORT, RIMT)`)
-  else if (fields.sid !== undefined)
+  else if (fields.sid !== undefined) {
+    const offset = Number(fields.sid) - requesterOf(device)
+    if (offset > 0 && offset % 0x10000 === 0)
+      advice.remarks.push(
+        `the StreamID is an offset and the requester ID: ${fields.sid} = 0x${offset.toString(16)} + ${device.slice(-7)}`,
+      )
     advice.next.push('if the named device is a bridge: which devices behind it share its StreamID (iommu-map-mask)')
+  }
+}
+
+/** The requester ID of a PCI address. */
+function requesterOf(device: string): number {
+  const [bus = '0', slot = '0', fn = '0'] = device.slice(-7).split(/[:.]/)
+  return Number.parseInt(bus, 16) * 256 + Number.parseInt(slot, 16) * 8 + Number(fn)
 }

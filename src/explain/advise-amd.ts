@@ -1,9 +1,9 @@
 /** AMD-Vi: what events usually come from. */
-import { getNumber, wordsFromU64 } from '../base/layout.ts'
+import { type Field, type Fields, getNumber, wordsFromU64 } from '../base/layout.ts'
 import { hi32, lo32 } from '../base/u64.ts'
 import { checkDte, checkDteInterrupts, DTE_RULES } from '../format/amdvi/check.ts'
 import { DTE } from '../format/amdvi/dte.ts'
-import { EVENTS } from '../format/amdvi/events.ts'
+import { EVENT_IO_PAGE_FAULT, EVENTS } from '../format/amdvi/events.ts'
 import { featuresOf } from '../format/amdvi/features.ts'
 import { FULL_EXT_FEATURE } from '../format/amdvi/registers.ts'
 import { type Advice, type Case, isKind } from './advice.ts'
@@ -13,7 +13,7 @@ export function amdMeaning({ finding }: Case): string | null {
   for (const event of EVENTS.values()) {
     if (event.name !== name) continue
     const flags = Array.isArray(fields.flags) ? fields.flags.map(String) : []
-    const bits = flags.map((flag) => `${flag}: ${event.layout.fields[flag]?.doc ?? 'set'}`).join('; ')
+    const bits = flags.map((flag) => `${flag}: ${flagSays(flag, event.layout.fields[flag])}`).join('; ')
     const about = typeof fields.request === 'string' ? `${event.what}: ${fields.request}` : event.what
     return bits === '' ? about : `${about} (${bits})`
   }
@@ -21,6 +21,12 @@ export function amdMeaning({ finding }: Case): string | null {
   if (/Completion-Wait|COMPLETION_WAIT|Command buffer/i.test(name ?? ''))
     return 'the IOMMU did not get to the end of its command buffer in time: a command before it does not complete'
   return null
+}
+
+/** What a set flag says. */
+function flagSays(name: string, field: Field | undefined): string {
+  const known = field ?? (EVENT_IO_PAGE_FAULT.fields as Fields)[name]
+  return (known?.kind === 'oneOf' ? known.names[1] : known?.doc) ?? 'set'
 }
 
 export function adviseAmd(of: Case, advice: Advice): void {

@@ -22,6 +22,9 @@ export function vtdMeaning({ finding }: Case): string | null {
 }
 
 function invalidationMeaning(name: string | null, fields: Readonly<Record<string, unknown>>): string | null {
+  const feature = /^IOMMU feature (\w+) inconsistent/.exec(name ?? '')?.[1]
+  if (feature !== undefined)
+    return `not all IOMMUs of the system have the feature ${feature}: what needs it is off, for some devices or for all`
   if (/Time-out/.test(name ?? ''))
     return 'a device did not answer the invalidation of its TLB in time; the queue stands until the error is cleared'
   if (/Completion/.test(name ?? '')) return 'a device completed an invalidation that was not asked of it'
@@ -41,6 +44,10 @@ export function adviseVtd(of: Case, advice: Advice): void {
 function adviseFault(of: Case, code: number, advice: Advice): void {
   const { report } = of.finding
   const scalable = code >= 0x30 && code !== 0x79
+  if (report.device === '0000:00:02.0' && report.access === 'read' && isKind(of, 'below-4g') && code <= 0x07)
+    advice.causes.push(
+      "at boot: graphics that still reads the firmware's frame buffer while the tables are switched; then it is mostly harmless",
+    )
   if (code === 0x01 || code === 0x39) {
     advice.causes.push(
       "nothing is set up for the whole bus: DMA while the IOMMU passes from firmware to kernel (graphics that still shows the firmware's frame buffer), or of a device that was never enumerated",
@@ -52,7 +59,9 @@ function adviseFault(of: Case, code: number, advice: Advice): void {
       'the requester has no context entry: a function that the kernel does not know (DMA alias, phantom or hidden function), or a device that was removed or not yet attached and does DMA on',
     )
     advice.remarks.push('the context entry decided: no page table was reached, so whether the address is mapped plays no part')
-    advice.next.push('whether lspci lists this very function; an alias needs a DMA alias quirk in the kernel')
+    if (report.device?.endsWith('.0') === true)
+      advice.next.push('whether the device was removed, suspended or not yet attached at that time')
+    else advice.next.push('a DMA alias quirk in the kernel, if it is an alias')
   } else if ([0x05, 0x06, 0x79, 0x85, 0x86].includes(code)) {
     const lacking = code === 0x05 || code === 0x85 ? 'write' : code === 0x79 ? 'read and write' : 'read'
     advice.remarks.push(
@@ -68,6 +77,9 @@ function adviseFault(of: Case, code: number, advice: Advice): void {
       advice.causes.push(
         "memory of firmware for which the DMAR table has no reserved region (RMRR): the device, or its own firmware, uses it behind the driver's back",
         'a physical address in place of one of the DMA API: the driver bypasses it, or the device has an MMU of its own whose tables were not mapped',
+      )
+      advice.next.push(
+        'for a device with an MMU of its own: its tables have to be mapped by the DMA API, or it needs an identity domain',
       )
       advice.next.push('the boot memory map (dmesg: BIOS-e820): is the address in a reserved range?')
     }
@@ -110,6 +122,9 @@ function adviseInterrupt(of: Case, advice: Advice): void {
       'the MSI was programmed without the remapping interrupt domain (a driver or bridge with an interrupt domain of its own), or before interrupt remapping was switched on',
     )
     advice.remarks.push('a compatibility format interrupt carries no index: the printed one means nothing')
+    advice.remarks.push(
+      'the message prints no PCI domain: behind a VMD controller Linux lists the device under one of its own (10000 and up)',
+    )
     advice.next.push("which interrupt domain the device's MSIs come from (/sys/kernel/debug/irq/domains)")
   } else if (code === 0x26) {
     advice.causes.push(
@@ -153,8 +168,12 @@ function adviseInvalidation(of: Case, advice: Advice): void {
   }
   const suspect = suspectOf(fields.queue_head) ?? suspectOf(fields.queue_prior)
   if (suspect !== null) advice.remarks.push(`the printed descriptor invalidates the TLB of ${suspect}: the likely device`)
-  if (device === null && fields.source_id !== undefined)
-    advice.remarks.push(`source-id ${fields.source_id}: this hardware does not report which device it was`)
+  if (device === null && fields.source_id === '0x0')
+    advice.remarks.push('source-id 0 is no device here: this hardware does not report which one it was')
+  if (fields.source_id === '0xffff' || fields.reason === 15)
+    advice.remarks.push(
+      'all ones were read: the registers of the IOMMU did not answer (its bus or a bridge above it was switched off)',
+    )
 }
 
 /** The device that an invalidation of a device's TLB is for; null for other descriptors. */

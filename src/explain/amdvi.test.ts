@@ -142,6 +142,11 @@ AMD-Vi: DTE[3]: 0000000000000000`
     })
   })
 
+  it('of which parts were made unreadable are told as far as they go', () => {
+    const text = '(XEN) AMD-Vi: IO_PAGE_FAULT: DDDD:bb:dd.f d0 addr ffffff???????000 flags 0x8 I'
+    expect(reportOfText(text)).toMatchObject({ kind: 'interrupt-fault', device: null, address: null })
+  })
+
   it('count each time that they are printed', () => {
     const line = 'AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x0011 address=0x1000 flags=0x0000]\n'
     expect(reportsOf(line.repeat(3))).toHaveLength(3)

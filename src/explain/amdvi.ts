@@ -211,7 +211,11 @@ function valuesOf(text: string): Map<string, string> {
     if (/^\d+$/.test(xen[2] ?? '')) values.set('domain', Number(xen[2]).toString(16))
     values.set('address', xen[3]!)
     values.set('flags', xen[4]!)
+    return values
   }
+  // Parts that were made unreadable: what is left.
+  const flags = /\bflags (0x[0-9a-f]+)/i.exec(text)?.[1]
+  if (flags !== undefined) values.set('flags', flags)
   return values
 }
 

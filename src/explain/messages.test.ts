@@ -60,6 +60,16 @@ describe('other messages', () => {
   })
 })
 
+describe('sources and patches that a mail quotes', () => {
+  it('are no messages', () => {
+    expect(
+      reportsOf(`+ dev_err(smmu->dev, "Unhandled context fault: fsr=0x%x, iova=0x%08lx, fsynr=0x%x, cbfrsynra=0x%x, cb=%d",
+- dev_err(dev, "Event logged [IO_PAGE_FAULT device=%02x:%02x.%x domain=0x%04x address=0x%llx flags=0x%04x]",
++ pr_err("VT-d detected Invalidation Time-out Error: SID %llx",`),
+    ).toEqual([])
+  })
+})
+
 describe('what a log tells beside its reports', () => {
   it('memory that is reserved, devices and their drivers', () => {
     const { context } = parseLog(`BIOS-e820: [mem 0x0000000069400000-0x000000006b2fefff] reserved

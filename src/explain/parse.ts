@@ -16,6 +16,9 @@ import { VtdParser } from './vtd.ts'
 const TELLING =
   /DMAR|REMAP|AMD-Vi|Event logged|DTE\[|CMD|[a-z]_[A-Z]|[A-Z]_[A-Z]|mmu|MMU|dmar|vtd_|QI |PRQ|Page request|Invalid|SVA|PASID|IOPF|PRI\b|callbacks suppressed|event|[Ff]ault|cause|GFSR|FS[RY]|FAR|PAR\b|TTBR|SID|context bank|global error|priv|iova|aborted|Service Failure|command|compression|0x[0-9a-f]{8}|^[0-9a-f]{8}|queue/
 
+/** What a driver's source prints with, and no log has: a patch or a source quoted in a mail is no message. */
+const SOURCE = /%[#0-9.]*(?:l{0,2}[xdu]|h{1,2}[xdu]|s|p)\b/
+
 /** So many reports of one log are kept. */
 export const MOST_REPORTS = 20_000
 
@@ -85,7 +88,7 @@ export class LogReader {
       if (line.cut) this.cutLines++
       if (line.used || line.text === '') continue
       this.context.read(line.text)
-      if (!TELLING.test(line.text)) continue
+      if (!TELLING.test(line.text) || SOURCE.test(line.text)) continue
       const feed = new LineFeed(this.window.slice(at, at + LOOKAHEAD))
       this.parsers.some((parser) => parser.take(feed))
     }

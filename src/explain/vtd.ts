@@ -118,6 +118,8 @@ export class VtdParser implements LogParser {
       report.fields.fault_record_index = (status.value >>> 8) & 0xff
     }
     const notes = whole === null ? ['the fault reason is not in the text'] : []
+    if (/PASID (?:0x)?f{5,8}\b/i.test(found.text))
+      notes.push('a PASID of all ones is how kernels of 2019 to 2021 spell that there is none')
     this.lastFault = this.findings.add(this.arch, line, report, { printer: xen ? 'xen' : 'linux', notes })
     return true
   }

@@ -5,7 +5,9 @@ import type { PciNames } from './pci-ids.ts'
 /** Who it was, in a sentence; remarks and next steps go to `advice`. */
 export function whoSays(of: Case, names: PciNames | null, advice: Advice): string {
   const { finding, context } = of
-  const { device, fields } = finding.report
+  const { device, fields, kind } = finding.report
+  if (device === null && kind.startsWith('command-'))
+    return 'the IOMMU itself: the message is about a command, and names no device'
   if (device === null)
     return `which device it was is not in the text${typeof fields.client === 'string' ? ` (client ${fields.client})` : ''}`
   if (device.startsWith('sid:')) return streamSays(device.slice(4), of)
@@ -32,7 +34,7 @@ function adviseUnlisted(device: string, { finding, context }: Case, advice: Advi
       : ''
     advice.causes.unshift(`a requester that does not exist: the log's list of devices does not have ${device}${alias}`)
     advice.next.unshift('a DMA alias quirk in the kernel, if the device is known to send with a wrong function number')
-  } else if (fn !== 0 && finding.report.kind !== 'page-request') {
+  } else if (fn !== 0 && !(finding.arch === 'amd-vi' && finding.report.name === 'INVALID_DEVICE_REQUEST')) {
     advice.next.unshift(
       `whether lspci lists ${device.slice(5)}: if it lists ${first.slice(5)} only, this is a DMA alias (phantom function), or a function that firmware hides`,
     )
