@@ -102,7 +102,15 @@ describe('messages in remappable format', () => {
     const rig = new Rig()
     rig.remapInterrupts()
     const outcome = rig.iommu.interrupt(remappable(0x23))
-    expect(outcome).toMatchObject({ ok: false, code: 0x22, name: '22h', response: 'unsupported-request' })
+    const entryAddress = BigInt(rig.irt + 0x23 * 16)
+    expect(outcome).toMatchObject({
+      ok: false,
+      code: 0x22,
+      name: '22h',
+      response: 'unsupported-request',
+      entryAddress,
+      entry: 0n,
+    })
     expect(rig.get8(0x220)).toBe(0x23n << 48n)
     expect(rig.fault()).toMatchObject({ F: 1, FR: 0x22, SID: DEVICE })
     expect(rig.interrupts).toEqual(['fault-event'])

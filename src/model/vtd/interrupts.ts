@@ -92,7 +92,7 @@ export class InterruptRemapping {
       return this.#check(extended)
     }
     const registers = this.#registers
-    const pa = toDouble(registers.irtaHi, registers.irtaLo & ~0xfff) + index * IRTE_BYTES
+    const pa = this.#addressOf(index)
     const at = pa >= registers.features.hostLimit ? NO_ANSWER : this.#memory.index(pa, IRTE_BYTES)
     if (at < 0) return pa >= registers.features.hostLimit ? fr.FR_INT_INDEX : fr.FR_IRTE_ACCESS
     this.#entry.set(this.#memory.words.subarray(at, at + ENTRY_WORDS))
@@ -100,6 +100,10 @@ export class InterruptRemapping {
     // 6.4: in caching mode, entries that are no good are cached, too
     if (reason === 0 || registers.features.cachingMode) this.#cache.insert(index, 0, this.#entry)
     return reason
+  }
+
+  #addressOf(index: number): number {
+    return toDouble(this.#registers.irtaHi, this.#registers.irtaLo & ~0xfff) + index * IRTE_BYTES
   }
 
   #check(extended: boolean): number {
@@ -159,6 +163,8 @@ export class InterruptRemapping {
       this.#faults.fillInterrupt(code, device, index)
       this.#faults.push()
     }
+    // Conditions that the entry itself decides
+    const decided = code !== fr.FR_IRTE_ACCESS && index >= 0 && code !== fr.FR_INT_INDEX
     const which = index < 0 ? `data 0x${(data >>> 0).toString(16)}` : `interrupt index ${index}`
     return {
       ok: false,
@@ -172,8 +178,8 @@ export class InterruptRemapping {
       stage: null,
       level: null,
       ipa: null,
-      entryAddress: null,
-      entry: null,
+      entryAddress: decided ? BigInt(this.#addressOf(index)) : null,
+      entry: decided ? u64(this.#entry[1]!, this.#entry[0]!) : null,
       why: `${reason.condition} (${which}; 5.1.4.1)`,
       record: recorded ? wordsToU64(this.#faults.record) : null,
       response: 'unsupported-request',
