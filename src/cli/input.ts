@@ -1,4 +1,4 @@
-/** INPUT of the commands: a capture folder, a scenario, or a dump with registers, found by content and opened as one kind of thing. */
+/** INPUT of the commands: a capture folder, a scenario, a dump with registers, or a running guest, found by content and opened as one kind of thing. */
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseNumber } from '../base/hex.ts'
@@ -24,7 +24,8 @@ import {
 } from '../node/index.ts'
 import { type Architecture, architectureOf, memoryOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { MACHINE_NAMES, REGISTER_TABLES } from './register-tables.ts'
+import { openLive } from './live.ts'
+import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.ts'
 import { askForRegisters, type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
 
@@ -36,6 +37,8 @@ export interface OpenedMachine {
   readonly model: IommuModel
   /** Devices that have a name. */
   readonly devices: NonNullable<Names['devices']>
+  /** Value of the IOMMU's register at this offset; null when it is not known. */
+  register(offset: number, bytes: 4 | 8): bigint | null
   /** All that is known beside the tables. */
   readonly names: Names
   /** What a reader should know of how the machine was found; the graph has it as findings. */
@@ -54,7 +57,9 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
   return withInputErrors(async () => {
     const raw = RAW.exec(path)
     if (raw !== null) return openInput(raw[2]!, { ...options, base: rawBase(path, raw[1]!) })
-    if (await isFolder(path)) {
+    const kind = await kindOfPath(path)
+    if (kind === 'socket') return openLive(path, options)
+    if (kind === 'folder') {
       if (!(await isCapture(path)))
         throw new CliError(EXIT_INPUT, `${path}: this folder is no capture: it holds no side.json.gz. A scenario is a file.`)
       return openedCapture(await openCapture(path))
@@ -65,20 +70,21 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
       path,
       base === undefined ? { look: (head) => (isText(headOf(head)) ? null : lookForDump(head)) } : {},
     )
-    if (base === undefined && isText(headOf(source))) return openedScenario(source, path)
+    if (base === undefined && isText(headOf(source))) return openedScenario(source, path === '-' ? source.name : path)
     if (base === undefined) kindOfDump(source)
     return openedDump(await openDumpBytes(source, base === undefined ? {} : { base: Number(base) }), await registersFrom(options))
   })
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  if (path === '-') return false
+async function kindOfPath(path: string): Promise<'folder' | 'socket' | 'file'> {
+  if (path === '-') return 'file'
   try {
-    return (await stat(path)).isDirectory()
+    const found = await stat(path)
+    return found.isDirectory() ? 'folder' : found.isSocket() ? 'socket' : 'file'
   } catch {
     throw new CliError(
       EXIT_INPUT,
-      `${path}: no such file or folder. INPUT is a scenario (a YAML file), a capture (a folder) or a dump of memory.`,
+      `${path}: no such file or folder. INPUT is a scenario (a YAML file), a capture (a folder), a dump of memory, or QEMU's QMP socket.`,
     )
   }
 }
@@ -98,6 +104,19 @@ function headOf(source: ByteSource): Uint8Array {
   return head
 }
 
+/** Texts that are no scenarios, by what they hold. */
+const OTHER_TEXTS: readonly { like: RegExp; what: string }[] = [
+  {
+    like: /^\s*\{(?=[\s\S]*"iommu"\s*:)(?=[\s\S]*"(registers|tables|machine)"\s*:)/,
+    what: "this is a capture's side.json: give the folder that it is in; or a dump as INPUT, and this as --registers.",
+  },
+  { like: /^\s*\{[^\n]*"ops"\s*:/, what: "these are vectors of a reference model: 'iomm verify' runs them." },
+  {
+    like: /^.{0,80}\[ *\d+\.\d{6}\] |^(DMAR|AMD-Vi|(arm-smmu|arm-smmu-v3|riscv,iommu) [\w.]+): /m,
+    what: "this is a kernel log: 'iomm explain' reads it.",
+  },
+]
+
 /** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */
 function openedScenario(source: ByteSource, path: string): OpenedMachine {
   if (source.size > MOST_BYTES)
@@ -105,7 +124,10 @@ function openedScenario(source: ByteSource, path: string): OpenedMachine {
   const bytes = new Uint8Array(source.size)
   source.read(0, bytes)
   source.close()
-  const { machine } = completeRun(scenarioOf(new TextDecoder().decode(bytes), path))
+  const text = new TextDecoder().decode(bytes)
+  const other = OTHER_TEXTS.find(({ like }) => like.test(text.slice(0, 65536)))
+  if (other !== undefined) throw new CliError(EXIT_INPUT, `${path}: ${other.what}`)
+  const { machine } = completeRun(scenarioOf(text, path))
   const { memory, model } = machine
   const names = machine.names()
   const title = basename(path)
@@ -115,6 +137,7 @@ function openedScenario(source: ByteSource, path: string): OpenedMachine {
     architecture: architectureOf(machine.architecture.kind, path),
     model,
     devices: names.devices ?? new Map(),
+    register: (offset, bytes) => machine.register(offset, bytes),
     names,
     remarks: [],
     graph: () => graphOf(machine, title),
@@ -139,6 +162,7 @@ export function openedDump(dump: Dump, registers: RegisterSource | null): Opened
     architecture,
     model: architecture.restore(memory, register),
     devices: names.devices ?? new Map(),
+    register,
     names,
     remarks,
     graph() {
@@ -156,11 +180,11 @@ function dumpFindings(dump: Dump, { kind, how, sure, notes = [] }: RegisterSourc
     const machine = MACHINE_NAMES[dump.machine] ?? `a machine of another architecture (e_machine ${dump.machine})`
     findings.push({
       severity: 'error',
-      place: dump.name,
-      text: `this is the dump of ${machine}; an ${table.title} belongs to ${table.machineName}: registers and dump are not of one machine`,
+      place: basename(dump.name),
+      text: `this is the dump of ${machine}; ${withArticle(table)} belongs to ${table.machineName}: registers and dump are not of one machine`,
     })
   }
-  for (const text of dump.remarks) findings.push({ severity: 'note', place: dump.name, text })
+  for (const text of dump.remarks) findings.push({ severity: 'note', place: basename(dump.name), text })
   if (sure !== 'certain')
     findings.push({
       severity: 'warning',
@@ -198,6 +222,7 @@ export function openedCapture(capture: Capture): OpenedMachine {
     architecture,
     model: architecture.restore(memory, register),
     devices: names.devices ?? new Map(),
+    register,
     names,
     remarks: [],
     graph: () => architecture.inspect({ title, memory, register, names }),

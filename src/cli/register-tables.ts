@@ -112,7 +112,7 @@ const RISCV: RegisterTable = {
 const VTD: RegisterTable = {
   kind: 'vtd',
   flag: 'vtd',
-  title: 'Intel VT-d',
+  title: 'Intel IOMMU (VT-d)',
   registers: VTD_REGISTERS.map(placed),
   around: /_REG$/,
   aliases: { RTADDR_REG: 'RTADDR', ROOT: 'RTADDR' },
@@ -130,7 +130,7 @@ const VTD: RegisterTable = {
 const AMDVI: RegisterTable = {
   kind: 'amdvi',
   flag: 'amdvi',
-  title: 'AMD-Vi',
+  title: 'AMD IOMMU (AMD-Vi)',
   registers: AMD_REGISTERS.map(placed),
   around: /^(?:MMIO|IOMMU)_|_REG$/,
   aliases: { DEVTAB: 'DEV_TAB_BASE', EFR: 'EXT_FEATURE', EFR2: 'EXT_FEATURE2', CTRL: 'CONTROL' },
@@ -146,6 +146,11 @@ const AMDVI: RegisterTable = {
 }
 
 export const REGISTER_TABLES: readonly RegisterTable[] = [SMMUV3, VTD, AMDVI, RISCV]
+
+/** `an Arm SMMUv3`, `a RISC-V IOMMU`. */
+export function withArticle({ title }: RegisterTable): string {
+  return `${/^[AEIO]/.test(title) ? 'an' : 'a'} ${title}`
+}
 
 /** e_machine values in words, for findings. */
 export const MACHINE_NAMES: Readonly<Record<number, string>> = {

@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import { hex, parseNumber } from '../base/hex.ts'
 import { InputError, namesOf, type RegisterSource, type RegisterValue, readRegisterFile, registerReader } from '../node/index.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { REGISTER_TABLES, type RegisterPlace, type RegisterTable } from './register-tables.ts'
+import { REGISTER_TABLES, type RegisterPlace, type RegisterTable, withArticle } from './register-tables.ts'
 
 /** Options of a command that reads dumps. */
 export interface RegisterOptions {
@@ -30,10 +30,10 @@ export function withRegisterOptions(command: Command): Command {
     .option('--base <address>', 'the input is a raw image of memory from this address on', baseArgument)
     .option('--stop', 'a running guest (--qmp) stands still while it is read')
     .option('--registers <file>', "registers of the IOMMU: a capture's side.json, or a JSON list of {name, value}")
-  for (const { flag, title, needed } of REGISTER_TABLES)
+  for (const table of REGISTER_TABLES)
     command.option(
-      `--${flag} <name=value,...>`,
-      `registers of an ${title}, at least ${needed.toLowerCase().replaceAll('_', '-')}`,
+      `--${table.flag} <name=value,...>`,
+      `registers of ${withArticle(table)}, at least ${table.needed.toLowerCase().replaceAll('_', '-')}`,
       collect,
     )
   return command
@@ -43,7 +43,7 @@ export function withRegisterOptions(command: Command): Command {
 export const DUMP_HELP = `
 Dumps: ELF cores (QEMU's dump-guest-memory, /proc/vmcore), kdump-compressed (makedumpfile, virsh dump; flattened too), LiME, raw
 images; packed with gzip or zstd or not; '-' is standard input. A dump holds memory, not the IOMMU's registers: give these.
-${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(14)} ${example}`).join('\n')}
+${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(18)} ${example}`).join('\n')}
 Registers that are not given are assumed where that is safe, and the findings say so.
 
 Running guests: INPUT is the socket of QEMU's -qmp unix:SOCKET,server=on,wait=off, or is left out and --qmp SOCKET given. Memory comes from
@@ -136,7 +136,7 @@ function placeAt(table: RegisterTable, offset: number): RegisterPlace | null {
 
 function unknownName(table: RegisterTable, name: string): string {
   const names = table.registers.map((register) => register.name.toLowerCase().replaceAll('_', '-'))
-  return `an ${table.title} has no register '${name}'; it has ${names.join(', ')}.`
+  return `${withArticle(table)} has no register '${name}'; it has ${names.join(', ')}.`
 }
 
 /** The kind of IOMMU that a list of registers is of: the one that has the most of these names at these places. */
