@@ -15,6 +15,7 @@ import {
   runScenario,
   type Scenario,
   type StepReport,
+  targetOf,
 } from '../machine/index.ts'
 import { MOST_BYTES } from '../machine/language/load.ts'
 import { renderPicture } from '../render/picture.ts'
@@ -43,7 +44,7 @@ export function runCommand(): Command {
     .option('--seed <number>', 'seed of every interleaving, instead of those of the scenario', seedArgument)
     .option(
       '--on <kinds>',
-      `run it on these architectures instead of the file's, side by side: ${ARCHITECTURE_KINDS}`,
+      `run it on these architectures instead of the file's, side by side: ${ARCHITECTURE_KINDS}; or all of them: all`,
       kindsArgument,
     )
     .addHelpText(
@@ -52,6 +53,8 @@ export function runCommand(): Command {
 Examples:
   iomm run examples/two-domains.yaml
   iomm run examples/two-domains.yaml --on smmuv3,riscv
+  iomm run examples/two-domains.yaml --on all --quiet
+  iomm run examples/two-domains.yaml --on vtd:mode=legacy
   iomm run examples/interleaved-exit-unbind.yaml --quiet --seed 7
   iomm run examples/demand-paging.yaml --json | jq '.steps[] | {title, result}'
 
@@ -68,12 +71,18 @@ function seedArgument(text: string): number {
   return Number(seed)
 }
 
+/** Each with options of `iommu:`, if need be: `vtd:mode=legacy`. */
 function kindsArgument(text: string): string[] {
-  const kinds = [...new Set(text.split(',').map((kind) => kind.trim()))]
-  const unknown = kinds.find((kind) => !ARCHITECTURE_KINDS.includes(kind))
-  if (unknown !== undefined)
-    throw new InvalidArgumentError(`'${unknown}' is no kind of IOMMU: there are ${ARCHITECTURE_KINDS.join(', ')}.`)
-  return kinds
+  const kinds = new Set(text.split(',').flatMap((kind) => (kind.trim() === 'all' ? ARCHITECTURE_KINDS : [kind.trim()])))
+  for (const kind of kinds) {
+    try {
+      targetOf(kind)
+    } catch (error) {
+      if (error instanceof RangeError) throw new InvalidArgumentError(`${error.message}.`)
+      throw error
+    }
+  }
+  return [...kinds]
 }
 
 /** Reads a scenario. @throws CliError that names each mistake with line and column. */

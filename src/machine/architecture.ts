@@ -5,7 +5,7 @@ import type { CpuDescription } from '../mm/system.ts'
 import type { IommuModel } from '../model/iommu.ts'
 import type { Guest, GuestWanted } from './guest.ts'
 import type { Keys } from './language/object.ts'
-import type { CacheName, FaultKind } from './language/words.ts'
+import type { CacheName, FaultKind, Trait } from './language/words.ts'
 import type { MachineMemory } from './memory.ts'
 
 /** What the CPUs of a scenario are. */
@@ -65,6 +65,10 @@ export interface Architecture {
   faultKinds(event: { readonly code: number; readonly name: string; readonly pasid: number | null }): readonly FaultKind[]
   /** What a device with these capabilities cannot do here, whatever a scenario does: share a process. In words; null: nothing. */
   lacks(device: DeviceCapabilities): string | null
+  /** What sets it apart together with others; `no-stall` and `no-pasids` follow from what it lacks. */
+  readonly traits: readonly Trait[]
+  /** Why there are no PASIDs at all, with these options of `iommu:`; null: there are. Absent: there always are. */
+  lacksPasids?(options: Readonly<Record<string, unknown>>): string | null
   cpu(choice: CpuChoice): CpuDescription
   build(wanted: Wanted): Hardware
 }

@@ -6,8 +6,9 @@ import type { Architectures } from './language/scenario.ts'
 import { FAULT_KINDS, RESULTS } from './language/words.ts'
 import { riscv } from './riscv.ts'
 import { smmuv3 } from './smmuv3.ts'
+import { vtd } from './vtd.ts'
 
-const ALL: readonly Architecture[] = [smmuv3, riscv]
+const ALL: readonly Architecture[] = [smmuv3, riscv, vtd]
 
 /** What a machine has of which nothing is said. */
 export const STANDARD: string = smmuv3.kind

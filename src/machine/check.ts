@@ -3,6 +3,7 @@ import { hex } from '../base/hex.ts'
 import type { FaultReport } from '../core/driver.ts'
 import type { Outcome } from './actions.ts'
 import type { StaleHit } from './device.ts'
+import { namesOf } from './impossible.ts'
 import { type Expectation, expectationOn } from './language/expect.ts'
 import type { Step } from './language/steps.ts'
 import { bytesText, dataBytes } from './language/value.ts'
@@ -135,7 +136,7 @@ function checkFacts(check: Checker, machine: Machine, expected: Expectation, fac
  */
 export function checkStep(machine: Machine, step: Step, outcome: Outcome, facts: Facts): Verdict[] {
   const check = new Checker()
-  const expected = step.expect === null ? null : expectationOn(machine.architecture.kind, step.expect)
+  const expected = step.expect === null ? null : expectationOn(namesOf(machine), step.expect)
   const stale = expected?.stale
   if ((stale === undefined || stale === 'none') && facts.stale.length > 0)
     check.that(false, 'no stale answer of any cache', `${facts.stale.length}`)

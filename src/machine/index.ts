@@ -1,8 +1,9 @@
 /** Machines and scenarios: the parts that others use. */
-import { ARCHITECTURES, architecture } from './architectures.ts'
+import { ARCHITECTURES } from './architectures.ts'
 import { type Loaded, loadWith } from './language/load.ts'
 import { scenarioSchema as schemaOf } from './language/schema.ts'
 import type { JsonSchema } from './language/shape.ts'
+import { targetOf } from './target.ts'
 
 /**
  * Reads a scenario, a YAML text. Never throws, whatever the text is.
@@ -21,13 +22,15 @@ export const ARCHITECTURE_KINDS: readonly string[] = [...ARCHITECTURES.options.k
 
 /**
  * Reads a scenario as if its `iommu:` said another kind. Options that this kind does not have are left out: `scenario.iommu.dropped`.
- * @throws RangeError when there is no such kind.
+ * @param target the kind, with options if need be: `vtd`, `vtd:mode=legacy`.
+ * @throws RangeError when there is no such kind, or it has no such option.
  */
-export function loadScenarioOn(kind: string, text: string, file: string): Loaded {
-  architecture(kind)
+export function loadScenarioOn(target: string, text: string, file: string): Loaded {
+  const { kind, options } = targetOf(target)
   const loaded = loadWith({ ...ARCHITECTURES, instead: kind }, text, file)
-  if (!loaded.ok || loaded.scenario.iommu !== undefined) return loaded
-  return { ok: true, scenario: { ...loaded.scenario, iommu: { kind, options: {} } } }
+  if (!loaded.ok) return loaded
+  const { iommu } = loaded.scenario
+  return { ok: true, scenario: { ...loaded.scenario, iommu: { ...iommu, kind, options: { ...iommu?.options, ...options } } } }
 }
 
 /** The JSON schema of scenario files, for editors. */
@@ -44,3 +47,4 @@ export type { Scenario } from './language/scenario.ts'
 export { Machine, type MachineDevice, type MachineEvent, type MachineOptions, type Process } from './machine.ts'
 export type { Line } from './narrate.ts'
 export { type Report, type RunOptions, runScenario, type StepReport } from './run.ts'
+export { targetOf } from './target.ts'

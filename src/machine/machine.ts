@@ -86,6 +86,8 @@ const RESTLESS = 1_000_000
 
 export class Machine {
   readonly architecture: Architecture
+  /** The architecture's options. */
+  readonly iommuOptions: Readonly<Record<string, unknown>>
   readonly memory: MachineMemory
   readonly model: IommuModel
   readonly iommu: Iommu
@@ -116,13 +118,14 @@ export class Machine {
     this.#log = options.log ?? null
     this.#checkStale = options.checkStale ?? true
     this.architecture = architecture(options.iommu ?? STANDARD)
+    this.iommuOptions = options.iommuOptions ?? {}
     const start = options.memoryStart ?? DEFAULT_START
     this.memory = new MachineMemory([{ start, end: start + (options.memory ?? DEFAULT_MEMORY) }])
     const cpu = this.architecture.cpu(options.cpu ?? {})
     this.#hardware = this.architecture.build({
       memory: this.memory,
       cpu,
-      options: options.iommuOptions ?? {},
+      options: this.iommuOptions,
       largestDevice: options.largestDevice ?? 255,
       watch: this.#log === null ? null : (command, lost) => this.#log?.({ source: 'command', command, lost }),
     })

@@ -16,6 +16,7 @@ import { DEFAULT_OPTIONS } from '../model/riscv/options.ts'
 import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
 import { commandText, type FieldWords } from './command-text.ts'
 import { hardware } from './hardware.ts'
+import { lacksStalls } from './impossible.ts'
 import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { FaultKind } from './language/words.ts'
@@ -197,10 +198,8 @@ export const riscv: Architecture = {
   keys,
   faultNames: Object.values(CAUSES),
   faultKinds,
-  lacks: ({ stall, pri }) =>
-    stall && !pri
-      ? 'the device stalls on faults, and a RISC-V IOMMU cannot hold a transaction: only ATS and PRI can share a process'
-      : null,
+  lacks: lacksStalls('a RISC-V IOMMU'),
+  traits: ['valid-only'],
   cpu,
   build,
 }

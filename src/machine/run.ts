@@ -57,6 +57,8 @@ export interface RunOptions {
 /** Everything that happened in the machine, cut into steps. */
 class Recorder {
   events: MachineEvent[] = []
+  /** Whether a step was left out. */
+  leftOut = false
 
   take(): MachineEvent[] {
     const { events } = this
@@ -158,8 +160,9 @@ function runStep(machine: Machine, given: Step, number: number, recorder: Record
   const step: Step = given.action === 'interleave' && seed !== undefined ? { ...given, given: { ...given.given, seed } } : given
   const before = { ...machine.counts }
   for (const cache of step.forget) machine.forget(cache, true)
-  const inner = step.action === 'interleave' ? runPossible(machine, step.given.steps, step.given.seed) : []
-  const skip = step.action === 'interleave' ? null : impossible(machine, step)
+  const inner = step.action === 'interleave' ? runPossible(machine, step.given.steps, step.given.seed, recorder) : []
+  const skip = step.action === 'interleave' ? null : impossible(machine, step, recorder.leftOut)
+  if (skip !== null) recorder.leftOut = true
   const outcome = step.action === 'interleave' ? togetherOutcome(inner) : skip === null ? runPlain(machine, step) : null
   for (const cache of step.forget) machine.forget(cache, false)
   const events = recorder.take()
@@ -188,8 +191,9 @@ function runStep(machine: Machine, given: Step, number: number, recorder: Record
 type Inner = Outcome | string
 
 /** Runs those steps at the same time that this architecture can do. */
-function runPossible(machine: Machine, steps: readonly PlainStep[], seed: number): Inner[] {
-  const skips = steps.map((step) => impossible(machine, step))
+function runPossible(machine: Machine, steps: readonly PlainStep[], seed: number, recorder: Recorder): Inner[] {
+  recorder.leftOut ||= steps.some((step) => impossible(machine, step, false) !== null)
+  const skips = steps.map((step) => impossible(machine, step, recorder.leftOut))
   const outcomes = runTogether(
     machine,
     steps.filter((_, index) => skips[index] === null),

@@ -173,6 +173,7 @@ export const smmuv3: Architecture = {
     return kind === undefined ? [] : [kind]
   },
   lacks: () => null,
+  traits: [],
   cpu,
   build,
 }

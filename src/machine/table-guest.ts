@@ -17,8 +17,8 @@ export interface GuestFormats {
   readonly shape: Shape
   deviceEntry(device: DriverDevice): Uint32Array
   pasidEntry(space: PtSpace, tag: number): Uint32Array
-  /** What forgets all translations with this tag. */
-  forgetSpace(tag: number): Uint32Array
+  /** What forgets all translations with this tag, those of this PASID. */
+  forgetSpace(tag: number, pasid: number): Uint32Array
   /** What forgets all that a device caches, of one PASID or (null) of all. */
   forgetAtc(device: number, pasid: number | null): Uint32Array
   /** What forgets a PASID table entry that was not valid; null where that is not cached. */
@@ -41,7 +41,7 @@ export function* startTableGuest(driver: TableDriver, { domain, memory }: GuestW
     // The guest counts tags for itself: the tag of its stage 2 keeps them apart from ours.
     const tag = pasid + 1
     const made = new DriverPgtable(`the guest, PASID ${pasid}`, memory, memory, shape, {
-      tlb: () => send([formats.forgetSpace(tag)]),
+      tlb: () => send([formats.forgetSpace(tag, pasid)]),
       *atc() {
         const caching = [...domain.devices].filter(({ capabilities }) => capabilities.ats)
         yield* send(caching.map(({ id }) => formats.forgetAtc(id, pasid === 0 ? null : pasid)))

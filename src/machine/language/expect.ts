@@ -4,7 +4,7 @@ import { object, optional, type Read } from './object.ts'
 import { nearest } from './problem.ts'
 import { BAD, byKind, flag, integer, type JsonSchema, kindOf, list, named, nameOf, oneOf, type Shape } from './shape.ts'
 import { data } from './value.ts'
-import { CACHES, type Vocabulary, WORD_DOCS } from './words.ts'
+import { CACHES, TRAITS, type Vocabulary, WORD_DOCS } from './words.ts'
 
 /** A word, or the names that an architecture's specification gives its events. */
 function wordShape(takes: string, groups: readonly (readonly string[])[]): Shape<string> {
@@ -111,13 +111,13 @@ function nameOrNone(what: string): Shape<string | null> {
 export type ExpectKeys = ReturnType<typeof keysOf>
 type OneExpectation = Read<ExpectKeys>
 export type Expectation = OneExpectation & {
-  /** What is different on an architecture, by its kind. */
+  /** What is different on an architecture, by its kind, or by what it has in common with others. */
   readonly on?: Readonly<Partial<Record<string, OneExpectation>>>
 }
 
-/** What is expected on this architecture. */
-export function expectationOn(kind: string, { on, ...common }: Expectation): OneExpectation {
-  return { ...common, ...on?.[kind], place: on?.[kind]?.place ?? common.place }
+/** What is expected of a machine. @param names its traits, and last its kind: what is said of it goes over what is said of all with a trait. */
+export function expectationOn(names: readonly string[], { on, ...common }: Expectation): OneExpectation {
+  return Object.assign({}, common, ...names.map((name) => on?.[name]))
 }
 export type ExpectKey = keyof ExpectKeys
 
@@ -151,7 +151,10 @@ export function expectation(words: Vocabulary): Shape<Expectation> {
     }
     const one = object('expect', keysOf(words), { synonyms })
     const kinds = words.architectures.map((kind) => [kind, optional(one, `What is different with iommu: ${kind}.`)] as const)
-    const on = object('on', Object.fromEntries(kinds)) as Shape<NonNullable<Expectation['on']>>
+    const traits = Object.entries(TRAITS).map(
+      ([trait, what]) => [trait, optional(one, `What is different where ${what}.`)] as const,
+    )
+    const on = object('on', Object.fromEntries([...traits, ...kinds])) as Shape<NonNullable<Expectation['on']>>
     const keys = { ...keysOf(words), on: optional(on, 'What is different on an architecture, where architectures differ.') }
     const full = object('expect', keys, { synonyms }) as Shape<Expectation>
     const results = wordShape('a result, a kind of fault, an error or an event', [

@@ -32,6 +32,15 @@ export const WORD_DOCS: Readonly<Record<string, string>> = {
   'bad-table': 'a table is broken, or cannot be read',
 }
 
+/** What sets several architectures apart from the others: expectations may differ by it (`on:`), as they may by a single one. */
+export const TRAITS = {
+  'no-stall': 'it cannot hold a transaction, so devices that stall cannot share processes',
+  'no-pasids': 'it has no PASIDs at all',
+  'valid-only': 'it never caches an entry that is not valid',
+  'sets-flags': 'its CPUs set accessed and dirty flags by themselves, always',
+} as const
+export type Trait = keyof typeof TRAITS
+
 /** The caches whose invalidation can be watched and lost. */
 export const CACHES = ['config', 'iotlb', 'atc'] as const
 export type CacheName = (typeof CACHES)[number]
