@@ -118,6 +118,7 @@ export function requesterId(bdf: string): number | null {
 /** Ids that the lists tell. Firmware may give a device another one than its PCI address says. */
 function toldIds(side: CaptureSide): ReadonlyMap<string, number> {
   const told = new Map<string, number>()
+  for (const { bdf, devid } of side.pci) if (devid !== undefined) told.set(bdf, devid)
   for (const list of [side.expected, side.guest_dma, side.kernel_mappings, side.faults_provoked, side.sva_pages]) {
     for (const { device, devid } of list) if (device !== undefined && devid !== undefined) told.set(device, devid)
   }

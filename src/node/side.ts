@@ -48,6 +48,8 @@ const PciDevice = v.looseObject({
     v.string(),
     v.regex(/^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i, "expected a PCI address like '0000:00:06.0'"),
   ),
+  /** Requester id, where it is not what the address says. */
+  devid: v.optional(DeviceNumber),
   vendor: v.optional(Small),
   device: v.optional(Small),
   driver: v.optional(v.nullable(v.string())),

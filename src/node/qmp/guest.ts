@@ -77,6 +77,7 @@ export class LiveGuest {
   readonly #options: GuestOptions
   readonly #frames = new Map<number, Int32Array | null>()
   readonly #registers = new Map<string, bigint | null>()
+  #closed = false
 
   private constructor(
     qmp: Qmp,
@@ -149,7 +150,9 @@ export class LiveGuest {
     }
   }
 
+  /** Ends the connection. What was read stays; pages that were not read yet answer as absent. */
   close(): void {
+    this.#closed = true
     for (const file of this.#files.values()) file.close()
     this.#qmp.close()
   }
@@ -168,7 +171,7 @@ export class LiveGuest {
 
   #load(frame: number, words: Int32Array, at: number, missing: Set<number>): boolean {
     const piece = this.#piece(frame)
-    if (piece === null) return false
+    if (piece === null || this.#closed) return false
     const file = this.#files.get(piece.region)
     if (file !== undefined) {
       const offset = piece.offset + (frame * 4096 - piece.start)
