@@ -39,6 +39,9 @@ describe('AMD-Vi, ATS', () => {
     )
     const clean = rig.memory.read64(leaf) & ~0x60n
     rig.memory.write64(leaf, clean)
+    const wish = { device: DEVICE, pasid: PASID, iova: 0x4000_0000n, access: 'write', ...ATS } as const
+    expect(rig.iommu.explain(wish).outcome).toMatchObject({ rights: UR | UW })
+    expect(rig.memory.read64(leaf) & 0x60n).toBe(0n)
     expect(rig.translate({ ...ATS, pasid: PASID })).toMatchObject({ rights: UR })
     expect(rig.memory.read64(leaf) & 0x60n).toBe(0x20n)
     expect(rig.translate({ ...ATS, pasid: PASID, access: 'write' })).toMatchObject({ rights: UR | UW })

@@ -63,4 +63,22 @@ describe('AMD-Vi caches', () => {
       }
     }
   })
+
+  it('has nothing of a device table entry that it does not keep', () => {
+    const rig = new Rig({ caches: { devices: 0 } })
+    const { pa } = rig.withHost()
+    expect(rig.dma()).toBe(BigInt(pa))
+    rig.dte({ IR: 0 })
+    expect(rig.dma()).toBe('IO_PAGE_FAULT')
+  })
+
+  it('forgets entries when the controls that they depend on change', () => {
+    const rig = new Rig()
+    const { pa } = rig.withPasid()
+    expect(rig.dma({ pasid: PASID })).toBe(BigInt(pa))
+    rig.control({ GTEn: 0 })
+    expect(rig.dma({ pasid: PASID })).toBe('IO_PAGE_FAULT')
+    rig.control()
+    expect(rig.dma({ pasid: PASID })).toBe(BigInt(pa))
+  })
 })

@@ -146,6 +146,16 @@ describe('AMD-Vi command buffer', () => {
   })
 })
 
+describe('AMD-Vi prefetch', () => {
+  it('drops nothing for a device that has no domain', () => {
+    const rig = new Rig()
+    rig.withHost({ DomainID: 0 })
+    rig.dma()
+    rig.command('PREFETCH_IOMMU_PAGES', { DeviceID: 0x300, Inval: 1, Address: 0x4000_0000n })
+    expect(rig.translate()).toMatchObject({ ok: true, cached: true })
+  })
+})
+
 describe('AMD-Vi invalidation', () => {
   /** Two pages of the host tables and one of the guest tables, cached. */
   function warm(rig: Rig) {
@@ -279,5 +289,34 @@ describe('AMD-Vi invalidation', () => {
     expect(rig.dma({ pasid: PASID })).toBe(BigInt(pa))
     invalidate({ PDE: 1 })
     expect(rig.dma({ pasid: PASID })).toBe(BigInt(second))
+  })
+
+  it('of GCR3 entry 0 counts for requests without PASID that use it', () => {
+    const rig = new Rig()
+    const [first, second] = [rig.guest(), rig.guest()]
+    const pa = rig.page()
+    first.map(0x4000_0000, rig.page(), 0x1000, ALL_RIGHTS)
+    second.map(0x4000_0000, pa, 0x1000, ALL_RIGHTS)
+    const gcr3 = rig.gcr3({ 0: first.space })
+    rig.dte({ GV: 1, GIOV: 1, gcr3 })
+    rig.dma()
+    rig.memory.write64(gcr3, BigInt(second.space.root) | 1n)
+    rig.command('INVALIDATE_IOMMU_PAGES', { DomainID: DOMAIN, GN: 1, PASID: 0, S: 1, PDE: 1, Address: ALL })
+    expect(rig.dma()).toBe(BigInt(pa))
+  })
+
+  it.each([
+    ['keeps GCR3 entries without host tables', false],
+    ['drops GCR3 entries that were reached through host tables', true],
+  ])('of host entries above the leaves %s', (_what, nested) => {
+    const rig = new Rig()
+    const { pa, gcr3 } = rig.withPasid(nested ? rig.identity().fields : {})
+    const other = rig.guest()
+    const second = rig.page()
+    other.map(0x4000_0000, second, 0x1000, ALL_RIGHTS)
+    rig.dma({ pasid: PASID })
+    rig.memory.write64(gcr3 + PASID * 8, BigInt(other.space.root) | 1n)
+    rig.command('INVALIDATE_IOMMU_PAGES', { DomainID: DOMAIN, S: 1, PDE: 1, Address: ALL })
+    expect(rig.dma({ pasid: PASID })).toBe(BigInt(nested ? second : pa))
   })
 })

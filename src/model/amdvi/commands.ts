@@ -72,7 +72,6 @@ export class CommandBuffer {
   /** Invalidation requests that devices have not completed yet, by tag. */
   readonly #outstanding = new Map<number, Outstanding>()
   #nextTag = 0
-  #running = false
   /** Physical address of the command that is being executed. */
   #at = 0
 
@@ -95,17 +94,6 @@ export class CommandBuffer {
 
   /** Executes one command. @returns false when there is none, the buffer is off or stopped, or a command waits for a device. */
   step(): boolean {
-    // A handler that a command calls may submit commands: they run when this one is done.
-    if (this.#running) return false
-    this.#running = true
-    try {
-      return this.#step()
-    } finally {
-      this.#running = false
-    }
-  }
-
-  #step(): boolean {
     const { registers, memory } = this.#parts
     if ((registers.status & COMMANDS.run) === 0) return false
     const mask = registers.ringBytes(COMMANDS) - 1
@@ -220,15 +208,13 @@ export class CommandBuffer {
     if (this.#field(layout, 'PDE') === 1) config.invalidateContexts(domain, pasid)
   }
 
-  /** Pages of a command: one, or with S what the lowest clear address bit says; `pages` Infinity: all. */
+  /** Pages of a command: one, or with S what the lowest clear address bit says, up to all that there are. */
   #range(): { page: number; pages: number } {
     const words = this.#words
     const page = (words[3]! >>> 0) * 1048576 + (words[2]! >>> 12)
     if (this.#field(op.INVALIDATE_IOMMU_PAGES, 'S') === 0) return { page, pages: 1 }
     let ones = 0
     while (ones < 52 && ((ones < 20 ? words[2]! >>> (ones + 12) : words[3]! >>> (ones - 20)) & 1) === 1) ones++
-    // 2^63 bytes and more: everything.
-    if (ones >= 51) return { page: 0, pages: Number.POSITIVE_INFINITY }
     const pages = 2 ** (ones + 1)
     return { page: Math.floor(page / pages) * pages, pages }
   }

@@ -304,6 +304,17 @@ describe('AMD-Vi events', () => {
     expect(decodeEvent(fault.record!)).toEqual(rig.logged()[0])
   })
 
+  it('leaves out the low address bits that an event has no place for', () => {
+    const rig = new Rig()
+    rig.dte({ Mode: 7 })
+    expect(rig.fault({ iova: 0x4000_0003n }).record![1]).toBe(0x4000_0000n)
+    rig.dte({ Mode: 4, HostPageTableRootPtr: BigInt(NOWHERE) }, 1)
+    expect(rig.fault({ device: 1, iova: 0x80_0000_0000n }).record![1]).toBe(BigInt(NOWHERE))
+    rig.withHost()
+    rig.command('INVALIDATE_DEVTAB_ENTRY', { DeviceID: DEVICE })
+    expect(rig.fault({ iova: 0x5000_0003n }).record![1]).toBe(0x5000_0003n)
+  })
+
   it('tells corrupt data from what does not answer', () => {
     const rig = new Rig()
     rig.withPasid()

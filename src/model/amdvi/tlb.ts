@@ -45,7 +45,7 @@ export class Tlb extends TlbStore {
   /**
    * INVALIDATE_IOMMU_PAGES with GN = 0: host translations of a domain. Guest translations that went through its host tables do not know
    * their guest physical address: they go whatever the address.
-   * @param page 4 KiB pages; `pages` Infinity: all.
+   * @param page number of the first 4 KiB page, of `pages`.
    */
   invalidateHost(domain: number, page: number, pages: number): void {
     this.removeWhere((words, at) => {
@@ -68,6 +68,5 @@ export class Tlb extends TlbStore {
 }
 
 function meets(words: Int32Array, at: number, page: number, pages: number): boolean {
-  const log2 = (words[at + TLB_DATA]! >>> DATA_LEAF_SHIFT) & 63
-  return pages === Number.POSITIVE_INFINITY || tlbMeets(words, at, log2, page, pages)
+  return tlbMeets(words, at, (words[at + TLB_DATA]! >>> DATA_LEAF_SHIFT) & 63, page, pages)
 }

@@ -268,6 +268,15 @@ describe('AMD-Vi, special addresses', () => {
     expect(rig.dma({ iova: 0x4000_0123n })).toBe(0x4000_0123n)
   })
 
+  it('translates addresses with PASID also in the exclusion range', () => {
+    const rig = new Rig()
+    const { pa } = rig.withPasid()
+    rig.set(REG.EXCL_BASE, 0x4000_0003)
+    rig.set(REG.EXCL_LIMIT, 0x4000_0000)
+    expect(rig.dma({ pasid: PASID })).toBe(BigInt(pa))
+    expect(rig.dma()).toBe(0x4000_0000n)
+  })
+
   it('treats an interrupt with PASID as a page fault', () => {
     const rig = new Rig()
     rig.withPasid()
