@@ -4,22 +4,26 @@ import { audit, type Remark, RULES, SEVERITIES, type Severity } from '../inspect
 import { colourFor, EXIT_FINDINGS, EXIT_OK, harmless, note, print, toJson } from './common.ts'
 import { openInput } from './input.ts'
 import { COLOURS, type Painter, PLAIN, wrapped } from './paint.ts'
+import { DUMP_HELP, type RegisterOptions, withRegisterOptions } from './registers.ts'
 
-interface Options {
+interface Options extends RegisterOptions {
   readonly json?: true
   readonly rules?: true
   readonly least: Severity
 }
 
 export function auditCommand(): Command {
-  return new Command('audit')
+  return withRegisterOptions(new Command('audit'))
     .summary('what is dangerous or probably a mistake in the tables of a machine')
     .description(
       'Reads the tables of a machine and lists what a device could do that it should not, and what is probably a mistake: devices that are ' +
         "not translated, mappings of the kernel or of the IOMMU's own tables, memory shared between domains, ATS, entries that are left " +
         'over or illegal. Each with its severity and its place.',
     )
-    .argument('[input]', 'a scenario (YAML file; its state after the last step) or a capture (folder)')
+    .argument(
+      '[input]',
+      "a scenario (YAML file; its state after the last step), a capture (folder), a dump of memory, or QEMU's QMP socket",
+    )
     .option('--json', 'the remarks as JSON')
     .addOption(new Option('--least <severity>', 'list nothing below this').choices([...SEVERITIES]).default('note'))
     .option('--rules', 'what is looked for, why, and what to do about it')
@@ -31,6 +35,7 @@ Examples:
   iomm audit test/fixtures/arm64-smmuv3-s1 --least medium
   iomm audit test/fixtures/arm64-smmuv3-s1 --json | jq '.remarks[] | select(.severity == "high")'
   iomm audit --rules
+${DUMP_HELP}
 
 Exit code: 0 nothing above a note, 1 something, 2 usage, 3 unreadable input, 4 not supported.`,
     )
@@ -42,7 +47,7 @@ Exit code: 0 nothing above a note, 1 something, 2 usage, 3 unreadable input, 4 n
 }
 
 async function run(input: string, options: Options): Promise<number> {
-  const machine = await openInput(input)
+  const machine = await openInput(input, options)
   const graph = machine.graph()
   const least = SEVERITIES.indexOf(options.least)
   const all = audit(graph, machine.memory, machine.names)

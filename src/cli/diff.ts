@@ -6,19 +6,23 @@ import { colourFor, EXIT_FINDINGS, EXIT_OK, note, print, toJson } from './common
 import { diffText } from './diff-text.ts'
 import { openInput } from './input.ts'
 import { COLOURS, PLAIN } from './paint.ts'
+import { DUMP_HELP, type RegisterOptions, withRegisterOptions } from './registers.ts'
 
-interface Options {
+interface Options extends RegisterOptions {
   readonly json?: true
 }
 
 export function diffCommand(): Command {
-  return new Command('diff')
+  return withRegisterOptions(new Command('diff'))
     .summary('what differs between two machines, or two moments of one')
     .description(
       'Reads both machines and tells what differs: registers, devices, PASID entries, and for each address space what was mapped, ' +
         'unmapped, moved or given other permissions. Spaces are compared by who uses them, wherever their tables lie.',
     )
-    .argument('<before>', 'a scenario (YAML file; its state after the last step) or a capture (folder)')
+    .argument(
+      '<before>',
+      "a scenario (YAML file; its state after the last step), a capture (folder), a dump of memory, or QEMU's QMP socket",
+    )
     .argument('<after>', 'the same, to compare with it')
     .option('--json', 'what differs as JSON')
     .addHelpText(
@@ -28,6 +32,7 @@ Examples:
   iomm diff examples/two-domains.yaml examples/private-pasid.yaml
   iomm diff ../shared/captures/arm64-smmuv3-s1 ../shared/captures/arm64-smmuv3-s2
   iomm diff before after --json | jq '.spaces[].changes | length'
+${DUMP_HELP}
 
 Exit code: 0 nothing differs, 1 something does, 2 usage, 3 unreadable input, 4 not supported.`,
     )
@@ -37,7 +42,7 @@ Exit code: 0 nothing differs, 1 something does, 2 usage, 3 unreadable input, 4 n
 }
 
 async function diff(before: string, after: string, options: Options): Promise<number> {
-  const [first, second] = [await openInput(before), await openInput(after)]
+  const [first, second] = [await openInput(before, options), await openInput(after, options)]
   const graphs = [first.graph(), second.graph()] as const
   for (const graph of graphs)
     if (graph.spaces.some(({ complete }) => !complete))

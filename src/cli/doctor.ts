@@ -20,7 +20,7 @@ export function doctorCommand(): Command {
     .description(
       'Takes what is known of a machine, in any order, and tells for each condition of shared virtual addressing whether it holds, fails or is ' +
         'not known, what says so, and what would change it. Files are told apart by content: kernel logs (dmesg, journalctl -k, from the boot ' +
-        'on), lspci -vvv (as root), the kernel command line, /proc/cpuinfo, a kernel configuration, captures, scenarios.',
+        'on), lspci -vvv (as root), the kernel command line, /proc/cpuinfo, a kernel configuration, captures, scenarios, QMP sockets of running guests.',
     )
     .argument('<input...>', "texts, captures (folders) or scenarios; '-' is a text on standard input")
     .option('--device <address>', 'only this PCI device: 0000:6a:01.0 or 6a:01.0')
@@ -64,8 +64,11 @@ function deviceName(text: string): string {
 async function evidenceOf(input: string): Promise<Evidence[]> {
   if (input === '-') return [told('standard input', await standardInput())]
   let isFolder: boolean
+  let isSocket: boolean
   try {
-    isFolder = (await stat(input)).isDirectory()
+    const found = await stat(input)
+    isFolder = found.isDirectory()
+    isSocket = found.isSocket()
   } catch (error) {
     throw new CliError(
       EXIT_INPUT,
@@ -73,7 +76,7 @@ async function evidenceOf(input: string): Promise<Evidence[]> {
     )
   }
   if (isFolder) return capture(input)
-  if (/\.ya?ml$/i.test(input)) return [await registers(input)]
+  if (isSocket || /\.ya?ml$/i.test(input)) return [await registers(input)]
   // Files of /proc say that they are empty: read to the end, not to their size.
   const bytes = /\.(?:gz|zst)$/i.test(input) ? await readUnpacked(input, TEXT_LIMIT) : await readFile(input)
   if (bytes.length > TEXT_LIMIT)

@@ -7,19 +7,23 @@ import { spaceAbout, spaceName } from '../render/words.ts'
 import { CliError, colourFor, EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, harmless, note, print, toJson } from './common.ts'
 import { openInput } from './input.ts'
 import { COLOURS, PLAIN } from './paint.ts'
+import { DUMP_HELP, type RegisterOptions, withRegisterOptions } from './registers.ts'
 
-interface Options {
+interface Options extends RegisterOptions {
   readonly json?: true
 }
 
 export function findCommand(): Command {
-  return new Command('find')
+  return withRegisterOptions(new Command('find'))
     .summary('which devices reach a physical page, with which PASID and permissions')
     .description(
       'Reads every table of a machine backwards: from physical memory to the devices that reach it, the PASID and the address that ' +
         'they use, what they may do there, and the page-table entry that lets them.',
     )
-    .argument('<input>', 'a scenario (YAML file; its state after the last step) or a capture (folder)')
+    .argument(
+      '<input>',
+      "a scenario (YAML file; its state after the last step), a capture (folder), a dump of memory, or QEMU's QMP socket",
+    )
     .argument('<phys>', 'physical address (its 4 KiB page is looked for), ADDRESS+SIZE, or START-END (end exclusive)')
     .option('--json', 'what was found as JSON')
     .addHelpText(
@@ -30,6 +34,7 @@ Examples:
   iomm find test/fixtures/arm64-smmuv3-s1 0x42a3d000
   iomm find test/fixtures/arm64-smmuv3-s1 0x40000000-0x80000000
   iomm find ../shared/captures/amd64-vtd-pasid-sva 0x13d4ea000+64K --json | jq '.reaches[].pasid'
+${DUMP_HELP}
 
 Exit code: 0 some device reaches it, 1 none does, 2 usage, 3 unreadable input, 4 not supported.`,
     )
@@ -60,7 +65,7 @@ function range(text: string): { start: number; end: number } {
 
 async function find(input: string, phys: string, options: Options): Promise<number> {
   const { start, end } = range(phys)
-  const machine = await openInput(input)
+  const machine = await openInput(input, options)
   const graph = machine.graph()
   const { reaches, complete } = findReaches(graph, machine.memory, start, end)
   if (!complete) note('There is more: the tables lead there in more ways than are listed.')

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command: one file per sub-command beside this one. */
 import { Command, CommanderError } from 'commander'
+import { withQmp } from './arguments.ts'
 import { auditCommand } from './audit.ts'
 import { CliError, EXIT_USAGE, harmless, note } from './common.ts'
 import { decodeCommand } from './decode.ts'
@@ -8,10 +9,12 @@ import { diffCommand } from './diff.ts'
 import { doctorCommand } from './doctor.ts'
 import { explainCommand } from './explain.ts'
 import { findCommand } from './find.ts'
+import { gatherCommand } from './gather.ts'
 import { runCommand } from './run.ts'
 import { showCommand } from './show.ts'
 import { verifyCommand } from './verify.ts'
 import { walkCommand } from './walk.ts'
+import { watchCommand } from './watch.ts'
 
 const program = new Command('iomm')
   .description('An IOMMU with shared virtual addressing: run it, read it, and look inside a real one.')
@@ -34,6 +37,8 @@ const COMMANDS = [
   auditCommand,
   diffCommand,
   doctorCommand,
+  gatherCommand,
+  watchCommand,
   decodeCommand,
   verifyCommand,
 ]
@@ -51,7 +56,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 })
 
 try {
-  await program.parseAsync()
+  await program.parseAsync(withQmp(process.argv.slice(2)), { from: 'user' })
 } catch (error) {
   if (error instanceof CliError) {
     note(harmless(`iomm: ${error.message}`))
