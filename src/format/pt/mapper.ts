@@ -4,8 +4,9 @@
  */
 import type { PageAllocator, WordMemory } from '../../base/memory.ts'
 import { classify, ENTRY_ABSENT, ENTRY_LEAF, ENTRY_TABLE, leafLog2, leafRights, outputOf } from './entry.ts'
-import { coverLog2, LEAF_BY_NEXT_LEVEL, type PtSpace, tableLog2 } from './format.ts'
+import { coverLog2, type PtSpace } from './format.ts'
 import { type LeafBits, newLeaf, newPointer, relocated, rightsIndex, runsAt, runWords, type Words } from './leaf-words.ts'
+import { ABSENT, TableWords } from './table-words.ts'
 
 /** A range or size that cannot be mapped. `code` names the mistake. */
 export class MapError extends Error {
@@ -50,18 +51,16 @@ interface Unmapping {
 /** One page table that the OS side writes. */
 export class PageTable {
   readonly space: PtSpace
-  readonly #memory: WordMemory
+  readonly #words: TableWords
   readonly #pages: PageAllocator
-  readonly #entryBytes: number
   /** Tables allocated, the top one not counted. */
   tables = 0
 
   /** @param space its root is the physical address of an allocated, zeroed top table (see `newRoot`). Stage 2 of the space is not used. */
   constructor(memory: WordMemory, pages: PageAllocator, space: PtSpace) {
     this.space = space
-    this.#memory = memory
+    this.#words = new TableWords(memory, space)
     this.#pages = pages
-    this.#entryBytes = 2 ** space.format.entryLog2
   }
 
   /**
@@ -111,19 +110,19 @@ export class PageTable {
     const { format, root, topDepth } = this.space
     let table = root
     for (let depth = topDepth; ; ) {
-      const pa = table + this.#slot(iova, depth) * this.#entryBytes
-      const { hi, lo } = this.#read(pa)
+      const pa = table + this.#words.slot(iova, depth) * this.#words.entryBytes
+      const { hi, lo } = this.#words.read(pa)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) return { pa, depth, hi, lo }
       if (kind !== ENTRY_TABLE) return null
       table = outputOf(format, hi, lo)
-      depth = this.#below(depth, lo)
+      depth = this.#words.below(depth, lo)
     }
   }
 
   /** Replaces an existing leaf's words, in one 64-bit write. */
   replaceLeaf(pa: number, hi: number, lo: number): void {
-    this.#write(pa, { hi, lo })
+    this.#words.write(pa, { hi, lo })
   }
 
   /** The words of a leaf of this space. */
@@ -169,12 +168,12 @@ export class PageTable {
     const runs = fits && options.runs ? runsAt(format, depth) : []
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
-      const pa = table + ((entryBase - base) / step) * this.#entryBytes
-      const entry = this.#read(pa)
+      const pa = table + ((entryBase - base) / step) * this.#words.entryBytes
+      const entry = this.#words.read(pa)
       let next = Math.min(end, entryBase + step)
       // A table stays where it is, though nothing is mapped in it: hardware may know it.
       if (classify(format, depth, entry.hi, entry.lo) === ENTRY_TABLE) {
-        this.#map(outputOf(format, entry.hi, entry.lo), this.#below(depth, entry.lo), entryBase, at, next, mapping)
+        this.#map(outputOf(format, entry.hi, entry.lo), this.#words.below(depth, entry.lo), entryBase, at, next, mapping)
         at = next
         continue
       }
@@ -183,9 +182,9 @@ export class PageTable {
         next = at + 2 ** run
         const leaf = newLeaf(this.space, depth, at + delta, mapping.rights, options)
         for (let slot = 0; slot < 2 ** run / step; slot++)
-          this.#write(pa + slot * this.#entryBytes, runWords(format, run, at + delta, step, slot, leaf))
+          this.#words.write(pa + slot * this.#words.entryBytes, runWords(format, run, at + delta, step, slot, leaf))
       } else if (fits && next - at === step && (at + delta) % step === 0) {
-        this.#write(pa, newLeaf(this.space, depth, at + delta, mapping.rights, options))
+        this.#words.write(pa, newLeaf(this.space, depth, at + delta, mapping.rights, options))
       } else {
         const child = this.#newTable(depth - 1)
         try {
@@ -196,7 +195,7 @@ export class PageTable {
           throw error
         }
         mapping.made.add(child)
-        this.#write(pa, newPointer(format, depth, child))
+        this.#words.write(pa, newPointer(format, depth, child))
       }
       at = next
     }
@@ -209,7 +208,7 @@ export class PageTable {
     if (depth === 0) return true
     const { format } = this.space
     for (let slot = 0; slot < size / 2 ** coverLog2(format, depth); slot++) {
-      const { hi, lo } = this.#read(pa + slot * this.#entryBytes)
+      const { hi, lo } = this.#words.read(pa + slot * this.#words.entryBytes)
       if (classify(format, depth, hi, lo) === ENTRY_TABLE) return false
     }
     return true
@@ -222,15 +221,15 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const pa = table + ((entryBase - base) / step) * this.#entryBytes
-      const { hi, lo } = this.#read(pa)
+      const pa = table + ((entryBase - base) / step) * this.#words.entryBytes
+      const { hi, lo } = this.#words.read(pa)
       const kind = classify(format, depth, hi, lo)
-      if (kind === ENTRY_LEAF) this.#write(pa, ABSENT)
+      if (kind === ENTRY_LEAF) this.#words.write(pa, ABSENT)
       if (kind === ENTRY_TABLE) {
         const child = outputOf(format, hi, lo)
-        const below = this.#below(depth, lo)
+        const below = this.#words.below(depth, lo)
         if (made.has(child)) {
-          this.#write(pa, ABSENT)
+          this.#words.write(pa, ABSENT)
           this.#release(child, below)
         } else this.#undo(child, below, entryBase, at, next, made)
       }
@@ -245,32 +244,32 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const pa = table + ((entryBase - base) / step) * this.#entryBytes
-      let entry = this.#read(pa)
+      const pa = table + ((entryBase - base) / step) * this.#words.entryBytes
+      let entry = this.#words.read(pa)
       let kind = classify(format, depth, entry.hi, entry.lo)
       if (kind === ENTRY_LEAF) {
         const run = this.#run(depth, entry)
         const first = entryBase - (entryBase % run)
         if (run > step && (first < start || first + run > end)) {
           this.#unrun(pa, depth, entryBase, run, work)
-          entry = this.#read(pa)
+          entry = this.#words.read(pa)
         }
         if (next - at < step) {
           this.#split(pa, depth, entry, entryBase, work)
-          entry = this.#read(pa)
+          entry = this.#words.read(pa)
           kind = ENTRY_TABLE
         }
       }
       if (kind === ENTRY_LEAF) {
-        this.#write(pa, ABSENT)
+        this.#words.write(pa, ABSENT)
         bytes += step
       } else if (kind === ENTRY_TABLE) {
         const child = outputOf(format, entry.hi, entry.lo)
-        const below = this.#below(depth, entry.lo)
+        const below = this.#words.below(depth, entry.lo)
         bytes += this.#unmap(child, below, entryBase, at, next, work)
-        if (this.#empty(child, below)) {
-          this.#write(pa, ABSENT)
-          work.freed.push({ pa: child, bytes: this.#tableBytes(below) })
+        if (this.#words.empty(child, below)) {
+          this.#words.write(pa, ABSENT)
+          work.freed.push({ pa: child, bytes: this.#words.bytes(below) })
           this.tables--
         }
       }
@@ -290,13 +289,13 @@ export class PageTable {
   #unrun(pa: number, depth: number, base: number, run: number, { beforeSplit }: Unmapping): void {
     const { format } = this.space
     const step = 2 ** coverLog2(format, depth)
-    const first = pa - ((base % run) / step) * this.#entryBytes
-    const places = Array.from({ length: run / step }, (_, slot) => first + slot * this.#entryBytes)
-    const leaves = places.map((place) => this.#read(place))
+    const first = pa - ((base % run) / step) * this.#words.entryBytes
+    const places = Array.from({ length: run / step }, (_, slot) => first + slot * this.#words.entryBytes)
+    const leaves = places.map((place) => this.#words.read(place))
     const recorded = format.dirtyManagedHi === 0 ? format.accessed | format.dirty : 0
     const seen = leaves.reduce((bits, { lo }) => bits | (lo & recorded), 0)
     if (beforeSplit !== undefined) {
-      for (const place of places) this.#write(place, ABSENT)
+      for (const place of places) this.#words.write(place, ABSENT)
       beforeSplit(base - (base % run), run)
     }
     const large = format.large !== 0
@@ -305,7 +304,7 @@ export class PageTable {
       const own = outputOf(format, leaf.hi, leaf.lo)
       const output = large ? own - (own % run) + slot * step : own
       const { hi, lo } = relocated(format, depth, output, leaf)
-      this.#write(place, { hi, lo: lo | seen })
+      this.#words.write(place, { hi, lo: lo | seen })
     }
   }
 
@@ -318,43 +317,21 @@ export class PageTable {
     // Bits below the size are not the address's (x86: PAT).
     const output = outputOf(format, leaf.hi, leaf.lo)
     for (let slot = 0; slot < size / step; slot++)
-      this.#write(child + slot * this.#entryBytes, relocated(format, depth - 1, output - (output % size) + slot * step, leaf))
+      this.#words.write(
+        child + slot * this.#words.entryBytes,
+        relocated(format, depth - 1, output - (output % size) + slot * step, leaf),
+      )
     if (beforeSplit !== undefined) {
-      this.#write(pa, ABSENT)
+      this.#words.write(pa, ABSENT)
       beforeSplit(base, size)
     }
-    this.#write(pa, newPointer(format, depth, child))
+    this.#words.write(pa, newPointer(format, depth, child))
   }
 
   #newTable(depth: number): number {
-    const table = this.#pages.allocate(this.#tableBytes(depth))
+    const table = this.#pages.allocate(this.#words.bytes(depth))
     this.tables++
     return table
-  }
-
-  #tableBytes(depth: number): number {
-    return Math.max(4096, 2 ** tableLog2(this.space, depth))
-  }
-
-  #below(depth: number, lo: number): number {
-    return this.space.format.leafRule === LEAF_BY_NEXT_LEVEL ? ((lo >>> 9) & 7) - 1 : depth - 1
-  }
-
-  #slot(iova: number, depth: number): number {
-    const step = 2 ** coverLog2(this.space.format, depth)
-    const slots = 2 ** tableLog2(this.space, depth) / this.#entryBytes
-    return Math.floor(iova / step) % slots
-  }
-
-  #empty(table: number, depth: number): boolean {
-    const index = this.#memory.index(table)
-    const bytes = 2 ** tableLog2(this.space, depth)
-    for (let done = 0; done < bytes; done += 4096) {
-      const at = done === 0 ? index : this.#memory.index(table + done)
-      const words = this.#memory.words
-      for (let word = at; word < at + Math.min(4096, bytes) / 4; word++) if (words[word] !== 0) return false
-    }
-    return true
   }
 
   /** The first address in the range that is mapped, or -1. */
@@ -364,10 +341,10 @@ export class PageTable {
     for (let at = start; at < end; ) {
       const entryBase = at - ((at - base) % step)
       const next = Math.min(end, entryBase + step)
-      const { hi, lo } = this.#read(table + ((entryBase - base) / step) * this.#entryBytes)
+      const { hi, lo } = this.#words.read(table + ((entryBase - base) / step) * this.#words.entryBytes)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_TABLE) {
-        const found = this.#firstMapped(outputOf(format, hi, lo), this.#below(depth, lo), entryBase, at, next)
+        const found = this.#firstMapped(outputOf(format, hi, lo), this.#words.below(depth, lo), entryBase, at, next)
         if (found >= 0) return found
       } else if (kind !== ENTRY_ABSENT) return at
       at = next
@@ -378,14 +355,13 @@ export class PageTable {
   #destroy(table: number, depth: number): boolean {
     const { format } = this.space
     let mapped = false
-    const entries = 2 ** tableLog2(this.space, depth) / this.#entryBytes
-    for (let slot = 0; slot < entries; slot++) {
-      const { hi, lo } = this.#read(table + slot * this.#entryBytes)
+    for (let slot = 0; slot < this.#words.entries(depth); slot++) {
+      const { hi, lo } = this.#words.read(table + slot * this.#words.entryBytes)
       const kind = classify(format, depth, hi, lo)
       if (kind === ENTRY_LEAF) mapped = true
       if (kind !== ENTRY_TABLE) continue
-      this.#write(table + slot * this.#entryBytes, ABSENT)
-      if (this.#release(outputOf(format, hi, lo), this.#below(depth, lo))) mapped = true
+      this.#words.write(table + slot * this.#words.entryBytes, ABSENT)
+      if (this.#release(outputOf(format, hi, lo), this.#words.below(depth, lo))) mapped = true
     }
     return mapped
   }
@@ -393,28 +369,11 @@ export class PageTable {
   /** Frees a table that no entry points to, and all below it. @returns whether any leaf was mapped. */
   #release(table: number, depth: number): boolean {
     const mapped = this.#destroy(table, depth)
-    this.#pages.free(table, this.#tableBytes(depth))
+    this.#pages.free(table, this.#words.bytes(depth))
     this.tables--
     return mapped
   }
-
-  #read(pa: number): Words {
-    const index = this.#memory.index(pa)
-    if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
-    const { words } = this.#memory
-    return { lo: words[index]!, hi: this.#entryBytes === 8 ? words[index + 1]! : 0 }
-  }
-
-  #write(pa: number, { hi, lo }: Words): void {
-    const index = this.#memory.indexForWrite(pa)
-    if (index < 0) throw new RangeError(`no memory answers at table entry 0x${pa.toString(16)}`)
-    const { words } = this.#memory
-    words[index] = lo
-    if (this.#entryBytes === 8) words[index + 1] = hi
-  }
 }
-
-const ABSENT: Words = { hi: 0, lo: 0 }
 
 /** Allocates the top table for a space of this shape. @returns its address. */
 export function newRoot(pages: PageAllocator, shape: Pick<PtSpace, 'format' | 'topDepth' | 'inputBits'>): number {
