@@ -23,6 +23,7 @@ describe('AMD-Vi special addresses', () => {
     [0xfd_fc00_0000n, PORT_IO],
     [0xfd_fdff_ffffn, PORT_IO],
     [0xfd_fe00_0000n, RESERVED],
+    [0xfe_f800_0000n, RESERVED],
     [0xff_ffff_ffffn, RESERVED],
     [0x100_0000_0000n, MEMORY],
     [0xffff_ffff_fee0_0000n, MEMORY],
