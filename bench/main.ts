@@ -4,6 +4,7 @@
  * has a process of its own, so that what one made the compiler learn does not slow the next.
  */
 import { spawnSync } from 'node:child_process'
+import { DRAW, draw, dumps } from './dumps.ts'
 import { RISCV_ROWS, riscvHead, riscvRow } from './riscv.ts'
 import { scale } from './scale.ts'
 import { bigintRows, hitRows, translationRows } from './smmuv3.ts'
@@ -19,12 +20,14 @@ const GROUPS: Record<string, () => void> = {
   bigint: bigintRows,
   ...X86_GROUPS,
   scale,
+  dumps,
   'riscv-head': riscvHead,
 }
 for (let index = 0; index < RISCV_ROWS; index++) GROUPS[`riscv-${index}`] = () => riscvRow(index)
 
 const group = process.argv[2]
-if (group !== undefined) GROUPS[group]!()
+if (group === DRAW) await draw()
+else if (group !== undefined) GROUPS[group]!()
 else {
   console.log(`${'row'.padEnd(60)}${'ns'.padStart(8)}  ${'C ns'.padStart(8)}  ${'ratio'.padStart(6)}  aim`)
   for (const name of Object.keys(GROUPS)) {

@@ -4,7 +4,7 @@ import { RAM_START, tablesEnd } from './tables.ts'
 import { Twin, type TwinImage, type TwinResult } from './twin.ts'
 
 /** Compiled once for each group of rows. */
-export const twin = process.argv[2] === undefined || /^(scale|riscv)/.test(process.argv[2]) ? null : Twin.compile()
+export const twin = process.argv[2] === undefined || /^(scale|riscv|dumps|draw)/.test(process.argv[2]) ? null : Twin.compile()
 process.on('exit', () => twin?.remove())
 
 /** All of the memory's tables, for the twin; null without one. */
