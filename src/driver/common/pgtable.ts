@@ -20,6 +20,8 @@ export interface Shape extends Pick<PtSpace, 'format' | 'topDepth' | 'inputBits'
    * forgotten in between (Arm: DDI 0487, D8.16 "break-before-make").
    */
   readonly splitsAtOnce: boolean
+  /** Use leaves that take several entries (AMD's next level 7, NAPOT): only where the format `splitsAtOnce`. Default false. */
+  readonly runs?: boolean
   /** The rights that the format can give of those that are wanted; by default all. */
   rightsOf?(wanted: number): number
 }
@@ -86,7 +88,9 @@ export class DriverPgtable implements IoPgtable {
         'out-of-range',
         `0x${iova.toString(16)} + 0x${size.toString(16)}: outside the lower half of the ${inputBits}-bit space`,
       )
-    this.#table.map(Number(iova), Number(pa), Number(size), this.#shape.rightsOf?.(rights) ?? rights)
+    this.#table.map(Number(iova), Number(pa), Number(size), this.#shape.rightsOf?.(rights) ?? rights, {
+      runs: this.#shape.runs ?? false,
+    })
     yield* step('mapped')
   }
 
