@@ -1,5 +1,6 @@
 /** Device table entries as devices of the graph. AMD IOMMU specification (48882), 2.2.2.1. */
 import { hex } from '../../base/hex.ts'
+import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import { checkDte, DTE_RULES } from '../../format/amdvi/check.ts'
 import {
@@ -100,8 +101,9 @@ function nodeOf(context: DeviceContext, { id, address, words: dte }: Candidate):
   const domain = named === undefined ? null : domainLabel(named)
   const under = hostTables(features, spaces, dte, { user, domain })
   const space = way === WAY_HOST ? under!.id : null
-  if (!guest) return node('tables', { space })
-  return node('tables', { pasidTable: tables.add(dte, { user, domain }, under), space })
+  const ats = getNumber(dte, DTE.fields.I) === 1 ? 'I = 1' : null
+  if (!guest) return node('tables', { ats, space })
+  return node('tables', { ats, pasidTable: tables.add(dte, { user, domain }, under), space })
 }
 
 /** The host tables, whether requests without PASID use them or guest tables stand on them. */

@@ -6,6 +6,7 @@ import type { AmdFeatures } from '../../format/amdvi/features.ts'
 import { GCR3_ENTRY } from '../../format/amdvi/gcr3.ts'
 import { pasidBits } from '../../format/amdvi/lookup.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
+import { hasKernelHalf } from '../process.ts'
 import { entryView, type Findings } from '../source.ts'
 import type { Budget } from '../space.ts'
 import type { Spaces } from '../spaces.ts'
@@ -87,7 +88,9 @@ export class Gcr3Tables {
     const entry = entryView(GCR3_ENTRY, address, Int32Array.of(low, high))
     const space = guestSpace(this.#features, dte, 0, high, low, under?.space ?? null)!
     const tag = `DomainID ${dteDomain(dte)}`
-    const use = { pasid, own: own && pasid === 0, pasidName: 'PASID', role: 'unknown', tag, nested: under !== null } as const
+    const process = under === null && hasKernelHalf(this.#memory, space)
+    const role = process ? ('io_mm' as const) : ('unknown' as const)
+    const use = { pasid, own: own && pasid === 0, pasidName: 'PASID', role, tag, nested: under !== null }
     const id = this.#spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null)
     return { pasid, state: 'valid', space: id, note: null, tags: [tag], entry }
   }

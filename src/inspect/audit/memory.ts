@@ -304,6 +304,12 @@ function same(a: readonly Use[], b: readonly Use[]): boolean {
   return b.every(({ device }) => devices.has(device))
 }
 
+/** Whether entries of this format can refuse execution at all; where they cannot, nothing was forgotten. */
+function canRefuse({ tables }: SpaceNode): boolean {
+  const { rights } = tables?.format.leafRights ?? { rights: new Uint8Array(0) }
+  return rights.some((allowed) => (allowed & READ) !== 0 && (allowed & EXECUTE) === 0)
+}
+
 export const executable: Rule = {
   name: 'executable',
   about:
@@ -311,7 +317,7 @@ export const executable: Rule = {
   advice: 'Linux maps so unless the driver asks for IOMMU_NOEXEC; Arm and x86 first stages have a bit for it.',
   *look({ physical, uses }) {
     const spaces = physical.filter(
-      ({ role, ranges: list }) => role !== 'io_mm' && list.some(({ rights }) => (rights & EXECUTE) !== 0),
+      (space) => space.role !== 'io_mm' && canRefuse(space) && space.ranges.some(({ rights }) => (rights & EXECUTE) !== 0),
     )
     if (spaces.length === 0) return
     const both = spaces.filter(({ ranges: list }) =>

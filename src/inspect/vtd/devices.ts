@@ -106,12 +106,16 @@ function nodeOf(context: DeviceContext, { id, address, words }: Candidate): Devi
   }
   const named = names?.devices?.get(id)?.domain
   const owner: Owner = { user, domain: named === undefined ? null : domainLabel(named) }
-  if (scalable) return node('tables', { pasidTable: directories.add(words, owner) })
+  if (scalable) {
+    const ats = getNumber(words, SM_CONTEXT_ENTRY.fields.DTE) === 1 ? 'DTE = 1' : null
+    return node('tables', { ats, pasidTable: directories.add(words, owner) })
+  }
   const space = legacySpace(features, words)
   if (space === null) return node('bypass', { note: 'pass-through (TT)' })
   const tag = `DID ${getNumber(words, CONTEXT_ENTRY.fields.DID)}`
   const use = pasidSpaceUse({ pasid: 0, pasidName: 'PASID', role: 'unknown', tag, nested: false }, owner)
-  return node('tables', { space: spaces.add(space, { ...use, stage: 2 }) })
+  const ats = getNumber(words, CONTEXT_ENTRY.fields.TT) === 1 ? 'TT = 1' : null
+  return node('tables', { ats, space: spaces.add(space, { ...use, stage: 2 }) })
 }
 
 /** Why there is no present context entry. */

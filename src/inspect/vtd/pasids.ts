@@ -2,8 +2,10 @@
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
+import { UR, UW, UX } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
+import { ptSpace } from '../../format/pt/format.ts'
 import { ENTRY_RULES } from '../../format/vtd/check.ts'
 import { firstStageSpace, secondStageSpace } from '../../format/vtd/context.ts'
 import { faultText } from '../../format/vtd/faults.ts'
@@ -127,7 +129,10 @@ export class PasidDirectories {
   #space(pasid: number, words: Int32Array, rid: number, owner: Owner): string {
     const tag = `DID ${getNumber(words, PASID_ENTRY.fields.DID)}`
     const second = secondStageSpace(this.#features, words)
-    const first = firstStageSpace(this.#features, words, second)
+    const walked = firstStageSpace(this.#features, words, second)
+    // Without SRE privileged requests are refused: what they might do is nobody's right.
+    const allowed = walked === null || getNumber(words, PASID_ENTRY.fields.SRE) === 1
+    const first = allowed ? walked : ptSpace({ ...walked, fix: unprivileged(walked.fix) })
     // Requests without PASID use this one: it is the domain's own.
     const process = first !== null && second === null && hasKernelHalf(this.#memory, first)
     const role = process ? 'io_mm' : 'unknown'
@@ -142,4 +147,13 @@ export class PasidDirectories {
     const label = domain === null ? { what: 'second stage of', user } : { what: domain, user: null }
     return this.#spaces.add(second, { stage: 2, role: 'io_pgtable', ...label, tag })
   }
+}
+
+const FIXES = new Map<Uint8Array, Uint8Array>()
+
+/** A last word on rights that leaves none to privileged requests. */
+function unprivileged(fix: Uint8Array): Uint8Array {
+  const known = FIXES.get(fix) ?? fix.map((rights) => rights & (UR | UW | UX))
+  FIXES.set(fix, known)
+  return known
 }
