@@ -1,9 +1,5 @@
 /** Events of the specification that this model never logs, and why. AMD IOMMU specification (48882), 2.5. */
-
-export interface NotRaised {
-  readonly code: number
-  readonly why: string
-}
+import type { NotRaised } from '../common/not-raised.ts'
 
 export const NOT_RAISED: readonly NotRaised[] = [
   { code: 10, why: 'there are no performance counters (EXT_FEATURE.PCSup is 0)' },

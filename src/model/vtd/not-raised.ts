@@ -1,10 +1,6 @@
 /** Fault reasons that the model never reports, and why. Every other entry of FAULT_REASONS has a test that raises it. */
 import { FR_SM_TRANSLATED_INTERRUPT_RANGE } from '../../format/vtd/faults.ts'
-
-export interface NotRaised {
-  readonly code: number
-  readonly why: string
-}
+import type { NotRaised } from '../common/not-raised.ts'
 
 export const NOT_RAISED: readonly NotRaised[] = [
   {
