@@ -29,7 +29,7 @@ describe('captures of AMD machines', () => {
   it('show names devices, kinds of domains and PASIDs, and the recorded faults with what they lack', async () => {
     const pasid = (await runCommand(showCommand(), [PASID])).stdout
     expect(pasid).toContain('0x200  0000:02:00.0  iommulab, 1234:da5d, group 11   → GCR3 table at 0x1013c9000')
-    expect(pasid).toMatch(/1 {2}→ page table, PASID 1 of 0000:00:06\.0 and 2 more, root 0x101c2e000/)
+    expect(pasid).toMatch(/1 {2}→ io_mm → PASID 1 of 0000:00:06\.0 and 2 more, root 0x101c2e000/)
     expect(pasid).toContain('0000:00:01.0  1022:1419                       abort: all DMA is refused: Mode is 0, IR and IW are 0')
     const v1 = (await runCommand(showCommand(), [V1])).stdout
     expect(v1).toContain('0000:00:07.0 read, the address is not recorded')
