@@ -33,23 +33,20 @@ interface Records {
 }
 
 /**
- * The rearranged file as a source.
+ * The rearranged file as a source. Its offsets are not those of the file, so it has a name of its own.
  * @throws InputError naming the offset of the record that is wrong, or where the end mark is missing.
  */
 export function flattenedSource(file: ByteSource): ByteSource {
   const records = readRecords(file)
   const pieces = piecesOf(records)
+  const name = `${file.name} (rearranged)`
   const size = pieces.count === 0 ? 0 : pieces.end[pieces.count - 1]!
   return {
-    name: file.name,
+    name,
     size,
     read(offset, target) {
       if (offset + target.length > size)
-        throw new InputError(
-          file.name,
-          null,
-          `${target.length} bytes are needed at ${hex(offset)} of the rearranged file, which ends at ${hex(size)}: it is cut off`,
-        )
+        throw new InputError(name, offset, `${target.length} bytes are needed, and it ends at ${hex(size)}: it is cut off`)
       const end = offset + target.length
       let at = offset
       for (let index = firstEndingAfter(pieces, offset); at < end; index++) {

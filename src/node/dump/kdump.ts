@@ -37,10 +37,10 @@ const PACKED = PACKED_ZLIB | PACKED_LZO | PACKED_SNAPPY | PACKED_ZSTD
 
 /**
  * Opens a dump: reads its headers; bitmaps, descriptors and pages are read when memory asks for them.
- * @param file the dump itself, or the source of a flattened one.
+ * @param flattened the name of the flattened file that `file` is out of; null when it is the dump itself.
  * @throws InputError naming the file and the offset of what is wrong.
  */
-export async function openKdump(file: ByteSource, flattened: boolean): Promise<Dump> {
+export async function openKdump(file: ByteSource, flattened: string | null): Promise<Dump> {
   const source = cachedSource(file)
   const header = readKdumpHeader(source)
   const { blockSize, pages, descriptorsAt } = header
@@ -118,8 +118,8 @@ export async function openKdump(file: ByteSource, flattened: boolean): Promise<D
   const { offset, bytes } = header.vmcoreinfo
   const known = bytes > 0 && bytes <= VMCOREINFO_LIMIT && offset + bytes <= file.size
   return {
-    name: file.name,
-    format: `kdump-compressed${flattened ? ', flattened' : ''}`,
+    name: flattened ?? file.name,
+    format: `kdump-compressed${flattened === null ? '' : ', flattened'}`,
     machine: MACHINES[header.machine] ?? machineOf(notes),
     vmcoreinfo: known ? readVmcoreInfo(file, offset, bytes) : vmcoreInfoOf(source, notes),
     notes,

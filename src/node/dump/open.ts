@@ -52,12 +52,12 @@ export async function openDumpBytes(source: ByteSource, { base }: DumpOptions = 
   const kind = kindOfDump(source)
   if (kind === 'elf') return openElfCore(source)
   if (kind === 'lime') return openLime(source)
-  if (kind === 'kdump') return openKdump(source, false)
+  if (kind === 'kdump') return openKdump(source, null)
   const rearranged = flattenedSource(source)
   const inner = kindOfDump(rearranged)
-  if (inner === 'elf') return { ...openElfCore(rearranged), format: 'ELF core, flattened' }
-  if (inner === 'kdump') return openKdump(rearranged, true)
-  throw new InputError(source.name, null, `the rearranged file ${foreignText(headOf(rearranged))}`)
+  if (inner === 'elf') return { ...openElfCore(rearranged), name: source.name, format: 'ELF core, flattened' }
+  if (inner === 'kdump') return openKdump(rearranged, source.name)
+  throw new InputError(rearranged.name, 0, foreignText(headOf(rearranged)))
 }
 
 function headOf(source: ByteSource): Uint8Array {
