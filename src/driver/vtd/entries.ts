@@ -5,6 +5,7 @@
 import { encode, getNumber, setField, type Values } from '../../base/layout.ts'
 import { IommError } from '../../core/error.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
+import { checkPasid } from '../../format/vtd/check.ts'
 import { CONTEXT_ENTRY, SM_CONTEXT_ENTRY, TT_DEVICE_TLB, TT_PASS_THROUGH, TT_UNTRANSLATED } from '../../format/vtd/contexts.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import {
@@ -144,7 +145,8 @@ export function guestPasid(guest: Uint32Array, stage2: PtSpace, features: VtdFea
   const pointer = PASID_ENTRY.fields.FSPTPTR.lsb >>> 5
   nested[pointer]! |= guest[pointer]! & ~0xfff
   nested[pointer + 1] = guest[pointer + 1]!
-  return nested
+  // What the IOMMU would refuse for its form, reserved bits among it, would be our mistake.
+  return checkPasid(nested, 0, features) === 0 ? nested : noPasid()
 }
 
 /** The fields of a guest's context entry that it may choose. */
