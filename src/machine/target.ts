@@ -1,4 +1,4 @@
-/** What a scenario is to run on instead of what it says: `vtd`, or with options `vtd:mode=legacy:levels=3`. */
+/** What a scenario is to run on instead of what it says: `vtd`, or with options that are words or numbers `vtd:mode=legacy:levels=3`. */
 import { isAlias, type Node, parseDocument } from 'yaml'
 import { ARCHITECTURES, architecture } from './architectures.ts'
 import { BAD, type Reader } from './language/shape.ts'
