@@ -52,6 +52,8 @@ export interface Hardware {
   pageResponse(response: PageResponse): Uint32Array
   /** A guest's invalidation command, made safe to send. @param owns whether a device is the guest's. @throws IommError BadArgument */
   guestCommand(command: Uint32Array, stage2: Stage2, owns: (device: number) => boolean): Uint32Array
+  /** Where what is cached carries a tag of the domain, not of the address space. @throws IommError AsidExhausted */
+  readonly domainTags?: { allocate(domain: DriverDomain): void; free(domain: DriverDomain): void }
   /** Where the IOMMU does not read guests' tables: our copies of them. */
   readonly copies?: GuestCopies
   /** What the IOMMU holds of page requests is in its queue from now on. Absent: it holds none. */
@@ -120,8 +122,22 @@ export class TableDriver implements IommuDriver {
 
   *domainAlloc(domain: DriverDomain): Op<void> {
     const stage = this.#hardware.stageOf(domain)
+    const { domainTags } = this.#hardware
+    domainTags?.allocate(domain)
+    try {
+      const state = this.#newDomain(domain, stage)
+      state.own?.places.set(state, 0)
+      this.#domains.set(domain, state)
+    } catch (error) {
+      domainTags?.free(domain)
+      throw error
+    }
+    yield* step('domain allocated')
+  }
+
+  #newDomain(domain: DriverDomain, stage: 1 | 2 | null): DomainState {
     const devices = new Set<DeviceState>()
-    const state: DomainState = {
+    return {
       domain,
       devices,
       stall: false,
@@ -130,9 +146,6 @@ export class TableDriver implements IommuDriver {
       stage2: stage === 2 ? this.#hardware.spaces.newStage2(domain, devices) : null,
       entries: new Map(),
     }
-    state.own?.places.set(state, 0)
-    this.#domains.set(domain, state)
-    yield* step('domain allocated')
   }
 
   domainFree(domain: DriverDomain): Op<void> {
@@ -147,6 +160,7 @@ export class TableDriver implements IommuDriver {
     if (domain.own !== null) yield* this.#hardware.spaces.freePrivate(domain.own)
     if (domain.stage2 !== null) yield* this.#hardware.spaces.freeStage2(domain.stage2)
     domain.table?.free()
+    this.#hardware.domainTags?.free(given)
   }
 
   attachDevice(domain: DriverDomain, device: DriverDevice): Op<void> {

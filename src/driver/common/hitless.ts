@@ -17,6 +17,8 @@ export interface EntryKind {
   readonly atomWords?: 2 | 4 | 8
   /** Bits that may be set for as long as the old or the new entry has them: they say only what is recorded. None by default. */
   readonly quiet?: Uint32Array
+  /** What stands in between where no single part can switch, of which the first part says it all. By default it is not valid: zeros. */
+  readonly between?: Uint32Array
   /** Which bits of an entry the hardware looks at, as a mask of the same length. May depend only on bits that the mask contains. */
   used(entry: Uint32Array): Uint32Array
 }
@@ -89,7 +91,7 @@ function change(plan: Steps, current: Uint32Array, target: Uint32Array, kind: En
   }
   // Not valid, and no louder than both.
   plan.write(
-    target.map((word, index) => word & current[index]! & (kind.quiet?.[index] ?? 0)),
+    kind.between ?? target.map((word, index) => word & current[index]! & (kind.quiet?.[index] ?? 0)),
     (atom) => atom === 0,
   )
   plan.write(target, (atom) => atom !== 0)
