@@ -1,7 +1,7 @@
 /** Address spaces with tables of our own, and stages 2: their tags, their lives. Processes are the architecture's own business. */
 import type { PageAllocator, WordMemory } from '../../base/memory.ts'
-import type { Op } from '../../base/op.ts'
-import type { DriverDomain } from '../../core/driver.ts'
+import { type Op, step } from '../../base/op.ts'
+import type { DriverDomain, DriverIoMm } from '../../core/driver.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
 import type { Invalidation } from './invalidation.ts'
 import { DriverPgtable, type Shape } from './pgtable.ts'
@@ -103,4 +103,29 @@ export class AddressSpaces {
     stage2.pgtable.free()
     this.#formats.guestTags.free(stage2.tag)
   }
+}
+
+/**
+ * A process whose tag is not the CPU's, but one of ours.
+ * @param entry its PASID table entry; the space says its tag, and whether the process has exited. @throws IommError AsidExhausted
+ */
+export function* newProcess(
+  { name, space: { format } }: NonNullable<DriverIoMm['mm']>,
+  tags: Pick<TagAllocator<AddressSpace>, 'allocate'>,
+  entry: (space: AddressSpace) => Uint32Array,
+): Op<AddressSpace> {
+  const space: AddressSpace = {
+    name,
+    tag: 0,
+    oldTag: null,
+    shared: true,
+    exited: false,
+    pgtable: null,
+    granuleLog2: format.granuleLog2,
+    entry: () => entry(space),
+    places: new Map(),
+  }
+  space.tag = tags.allocate(space)
+  yield* step('tag given')
+  return space
 }

@@ -9,3 +9,10 @@ export function pasidObstacle(device: DriverDevice, domain: DomainState | null):
     return `domain ${domain.domain.name} is translated by stage 2; address spaces with PASIDs need a stage 1 domain`
   return null
 }
+
+/** Why a device cannot wait for a page where the IOMMU holds no transactions; null when it can ask for it. @param iommu `a RISC-V IOMMU`. */
+export function waitingObstacle({ name, capabilities: { ats, pri, stall } }: DriverDevice, iommu: string): string | null {
+  if (ats && pri) return null
+  if (stall) return `${name} stalls on faults, and ${iommu} cannot hold a transaction: it needs ATS with PRI`
+  return `${name} has no recoverable faults: it needs ATS with PRI`
+}

@@ -4,11 +4,11 @@
  * its own here, and each change of its tables must be told by IOTINVAL.VMA. One number must not name two tables at a time; it is given out
  * again only after an IOTINVAL.VMA. RISC-V IOMMU 1.0, "Process-context fields", "Caching in-memory data structures".
  */
-import { type Op, step } from '../../base/op.ts'
+import type { Op } from '../../base/op.ts'
 import type { DriverIoMm } from '../../core/driver.ts'
 import { IommError } from '../../core/error.ts'
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
-import type { SpaceFormats } from '../common/address-spaces.ts'
+import { newProcess, type SpaceFormats } from '../common/address-spaces.ts'
 import type { AddressSpace } from '../common/state.ts'
 import { TagAllocator } from '../common/tags.ts'
 import type { Modes } from './configuration.ts'
@@ -37,7 +37,7 @@ export function spaceFormats(
 }
 
 /** A process under a PSCID of its own. @param empty a page of zeros: where its entries lead when it has exited. @throws IommError */
-export function* newShared(
+export function newShared(
   features: RiscvFeatures,
   tags: TagAllocator<AddressSpace>,
   mm: CpuSpace,
@@ -46,19 +46,6 @@ export function* newShared(
   const mode = cpuMode(features, mm)
   if (mode === null)
     throw new IommError('Unsupported', `the tables of ${mm.name} are ${mm.space.format.name}, which the IOMMU does not walk`)
-  const space: AddressSpace = {
-    name: mm.name,
-    tag: 0,
-    oldTag: null,
-    shared: true,
-    exited: false,
-    pgtable: null,
-    granuleLog2: mm.space.format.granuleLog2,
-    // An exited process: one store of 64 bits, to the pointer. See docs/differences.md for what this keeps quiet, and what not.
-    entry: () => sharedPc(space.exited ? empty : mm.space.root, mode, space.tag),
-    places: new Map(),
-  }
-  space.tag = tags.allocate(space)
-  yield* step('PSCID given')
-  return space
+  // An exited process: one store of 64 bits, to the pointer. See docs/differences.md for what this keeps quiet, and what not.
+  return newProcess(mm, tags, ({ tag, exited }) => sharedPc(exited ? empty : mm.space.root, mode, tag))
 }

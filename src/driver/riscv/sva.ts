@@ -2,7 +2,7 @@
 import type { DriverDevice, DriverIoMm } from '../../core/driver.ts'
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import type { DomainState } from '../common/state.ts'
-import { pasidObstacle } from '../common/sva.ts'
+import { pasidObstacle, waitingObstacle } from '../common/sva.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -43,8 +43,8 @@ function tablesObstacle(features: RiscvFeatures, mm: CpuSpace): string | null {
 }
 
 /** Whether page faults of the device can be answered. Transactions never wait here: there is only ATS with PRI. */
-function faultsObstacle(features: RiscvFeatures, { name, capabilities: { ats, pri, stall } }: DriverDevice): string | null {
-  if (ats && pri) return features.ats ? null : `${name} has page requests, but the IOMMU has not (capabilities.ATS)`
-  if (stall) return `${name} stalls on faults, and a RISC-V IOMMU cannot hold a transaction: it needs ATS with PRI`
-  return `${name} has no recoverable faults: it needs ATS with PRI`
+function faultsObstacle(features: RiscvFeatures, device: DriverDevice): string | null {
+  const obstacle = waitingObstacle(device, 'a RISC-V IOMMU')
+  if (obstacle !== null || features.ats) return obstacle
+  return `${device.name} has page requests, but the IOMMU has not (capabilities.ATS)`
 }

@@ -3,10 +3,10 @@
  * domain id of its own, which is software's to choose, so that no other needs to be forgotten with it. A domain id has nothing to do with
  * the CPU: IOMMUs do not hear of INVLPG, so each change of a process's tables must be told by p_iotlb_inv_dsc. Intel VT-d 4.1, section 6.2.
  */
-import { type Op, step } from '../../base/op.ts'
+import type { Op } from '../../base/op.ts'
 import type { DriverDomain, DriverIoMm } from '../../core/driver.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
-import type { SpaceFormats } from '../common/address-spaces.ts'
+import { newProcess, type SpaceFormats } from '../common/address-spaces.ts'
 import type { Shape } from '../common/pgtable.ts'
 import type { AddressSpace } from '../common/state.ts'
 import type { TagAllocator } from '../common/tags.ts'
@@ -37,19 +37,5 @@ export function spaceFormats(features: VtdFeatures, shapes: Shapes, ids: DomainI
 }
 
 /** A process under a domain id of its own. @param empty a page of zeros: where its entries lead when it has exited. */
-export function* newShared(features: VtdFeatures, ids: DomainIds, mm: CpuSpace, empty: number): Op<AddressSpace> {
-  const space: AddressSpace = {
-    name: mm.name,
-    tag: 0,
-    oldTag: null,
-    shared: true,
-    exited: false,
-    pgtable: null,
-    granuleLog2: mm.space.format.granuleLog2,
-    entry: () => sharedPasid(mm.space, features, space.tag, space.exited ? empty : null),
-    places: new Map(),
-  }
-  space.tag = ids.allocate(space)
-  yield* step('domain id given')
-  return space
-}
+export const newShared = (features: VtdFeatures, ids: DomainIds, mm: CpuSpace, empty: number): Op<AddressSpace> =>
+  newProcess(mm, ids, ({ tag, exited }) => sharedPasid(mm.space, features, tag, exited ? empty : null))

@@ -1,6 +1,7 @@
 /**
  * What the driver writes into the tables: context entries and PASID table entries of each kind. Intel VT-d 4.1, sections 9.3, 9.4, 9.6.
- * CPUs store 128 bits at once (CMPXCHG16B), and the IOMMU reads entries in such parts.
+ * CPUs store 128 bits at once (CMPXCHG16B), and the IOMMU may read an entry in parts of 128 bits: so such a part is never seen half, and an
+ * entry of several parts may be. An entry that goes is made not present first, and cleared when nothing of it is cached (6.5.3.3).
  */
 import { encode, getNumber, setField, type Values } from '../../base/layout.ts'
 import { IommError } from '../../core/error.ts'

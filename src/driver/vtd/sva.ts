@@ -2,6 +2,7 @@
 import type { DriverDevice, DriverIoMm } from '../../core/driver.ts'
 import { x86Scheme } from '../../format/pt/x86.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
+import { pasidObstacle, waitingObstacle } from '../common/sva.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -10,7 +11,9 @@ const CPU_TABLES = x86Scheme(4).format.name
 
 /** The first condition that does not hold, in words; null when all do. @param mm null: a private address space with a PASID. */
 export function svaObstacle(features: VtdFeatures, scalable: boolean, device: DriverDevice, mm: CpuSpace | null): string | null {
-  if (device.capabilities.pasidBits === 0) return `${device.name} cannot send PASIDs`
+  // Whatever stage translates the domain: entries choose theirs one by one.
+  const obstacle = pasidObstacle(device, null)
+  if (obstacle !== null) return obstacle
   if (!scalable)
     return features.scalable
       ? 'legacy mode has no PASIDs: choose scalable mode'
@@ -37,11 +40,9 @@ function tablesObstacle(features: VtdFeatures, { space }: CpuSpace): string | nu
 }
 
 /** Whether page faults of the device can be answered. Transactions never wait here: there is only ATS with PRI. */
-function faultsObstacle(features: VtdFeatures, { name, capabilities: { ats, pri, stall } }: DriverDevice): string | null {
-  if (ats && pri) {
-    if (!features.deviceTlb) return `${name} asks for translations, but the IOMMU does not answer (ECAP.DT)`
-    return features.pageRequests ? null : `${name} has page requests, but the IOMMU has not (ECAP.PRS)`
-  }
-  if (stall) return `${name} stalls on faults, and a VT-d IOMMU cannot hold a transaction: it needs ATS with PRI`
-  return `${name} has no recoverable faults: it needs ATS with PRI`
+function faultsObstacle(features: VtdFeatures, device: DriverDevice): string | null {
+  const obstacle = waitingObstacle(device, 'a VT-d IOMMU')
+  if (obstacle !== null) return obstacle
+  if (!features.deviceTlb) return `${device.name} asks for translations, but the IOMMU does not answer (ECAP.DT)`
+  return features.pageRequests ? null : `${device.name} has page requests, but the IOMMU has not (ECAP.PRS)`
 }
