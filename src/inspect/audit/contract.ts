@@ -20,13 +20,15 @@ export interface Remark {
   readonly text: string
 }
 
-export interface Rule {
+export interface Rule<S extends Severity = Severity> {
   readonly name: string
+  /** Those that its remarks may have, the worst first. */
+  readonly severities: readonly S[]
   /** What it looks for and why that matters, for the docs. */
   readonly about: string
   /** What to do about it. */
   readonly advice: string
-  look(machine: Audited): Iterable<Omit<Remark, 'rule'>>
+  look(machine: Audited): Iterable<Omit<Remark, 'rule' | 'severity'> & { readonly severity: S }>
 }
 
 /** Who uses a space. */

@@ -4,8 +4,9 @@ import { listText, type Rule } from './contract.ts'
 
 const named = (devices: readonly DeviceNode[]) => listText(devices.map(({ name }) => name))
 
-export const off: Rule = {
+export const off: Rule<'high'> = {
   name: 'off',
+  severities: ['high'],
   about: 'The IOMMU does not translate: no device is held back from anything.',
   advice: 'Switch it on: the firmware setting, then the kernel command line.',
   *look({ graph }) {
@@ -14,8 +15,9 @@ export const off: Rule = {
   },
 }
 
-export const untranslated: Rule = {
+export const untranslated: Rule<'high'> = {
   name: 'untranslated',
+  severities: ['high'],
   about:
     'A device whose requests without PASID are passed on as they are (bypass, pass-through, identity): it reads and writes all memory.',
   advice:
@@ -38,8 +40,9 @@ export const untranslated: Rule = {
   },
 }
 
-export const unknownOpen: Rule = {
+export const unknownOpen: Rule<'medium'> = {
   name: 'open-entries',
+  severities: ['medium'],
   about:
     'Device table entries of devices that nobody named, which are not translated: a device that is plugged in later, or one that claims such an id, starts without any check.',
   advice: 'Let entries without a device abort.',
@@ -51,8 +54,9 @@ export const unknownOpen: Rule = {
   },
 }
 
-export const noEntry: Rule = {
+export const noEntry: Rule<'note'> = {
   name: 'no-entry',
+  severities: ['note'],
   about: 'A known device without a valid entry: each of its accesses is refused.',
   advice:
     'Fine for a device that does no DMA. Otherwise it is not in the firmware tables (IORT, DMAR, IVRS, device tree) or has no domain yet.',
@@ -63,8 +67,9 @@ export const noEntry: Rule = {
   },
 }
 
-export const ats: Rule = {
+export const ats: Rule<'low'> = {
   name: 'ats',
+  severities: ['low'],
   about:
     'Requests that a device marks as translated (ATS) are believed: it can name any physical address, whatever the tables say.',
   advice:
@@ -77,8 +82,9 @@ export const ats: Rule = {
   },
 }
 
-export const findings: Rule = {
+export const findings: Rule<'medium' | 'low' | 'note'> = {
   name: 'tables',
+  severities: ['medium', 'low', 'note'],
   about:
     'What reading the tables and the queues brought up: entries that the hardware refuses or that cannot be read: reserved bits, impossible fields, tables that lie outside memory.',
   advice: 'Decode the entry with iomm decode; it says which rule of the manual is broken.',

@@ -64,11 +64,11 @@ function apart(regions: readonly Region[]): Region[] {
 }
 
 /** A finding for each kind of region that spaces reach: how much of it, and an example. Spaces that reach as much of it are told together. */
-function* byName(
+function* byName<S extends 'high' | 'medium'>(
   { uses, physical }: Audited,
   regions: readonly Region[],
   rights: number,
-  say: (name: string) => { severity: 'high' | 'medium'; text: string },
+  say: (name: string) => { severity: S; text: string },
 ) {
   const told = new Map<string, { name: string; bytes: number; first: Reached; users: Use[] }>()
   for (const space of regions.length === 0 ? [] : physical) {
@@ -113,8 +113,9 @@ function structures({ graph, memory }: Audited): Region[] {
   return apart([...pages].map(([start, name]) => ({ start, end: start + PAGE, name })))
 }
 
-export const ownTables: Rule = {
+export const ownTables: Rule<'high'> = {
   name: 'own-tables',
+  severities: ['high'],
   about: 'A device that can write to the tables that decide what it reaches can reach everything.',
   advice: 'Find out with iomm find who mapped these pages; a page that was freed and used again as a table is the usual way.',
   *look(machine) {
@@ -139,8 +140,9 @@ function kernelRegions(memory: readonly MemoryRegion[]): Region[] {
   return apart(inner.length > 0 ? inner : found)
 }
 
-export const kernel: Rule = {
+export const kernel: Rule<'high' | 'medium'> = {
   name: 'kernel',
+  severities: ['high', 'medium'],
   about: 'A device that can write to the code or the data of the kernel.',
   advice:
     'A mapping of a large block over it, or a buffer on the stack or in a module, is the usual reason: iomm find tells the entry.',
@@ -155,8 +157,9 @@ export const kernel: Rule = {
 /** Above so much memory a block that is mapped to itself is no accident. */
 const WHOLE = 2 ** 30
 
-export const oneToOne: Rule = {
+export const oneToOne: Rule<'medium'> = {
   name: 'one-to-one',
+  severities: ['medium'],
   about: 'Memory mapped to its own address in blocks so large that the tables hold nothing back.',
   advice: 'An identity domain that is written as a page table; a DMA domain maps what is in use.',
   *look({ physical, uses }) {
@@ -199,8 +202,9 @@ function isWide(space: SpaceNode, ram: readonly Region[] | null): boolean {
   return all === null ? mapped >= MUCH : mapped >= all / 4
 }
 
-export const wide: Rule = {
+export const wide: Rule<'medium' | 'low'> = {
   name: 'wide',
+  severities: ['medium', 'low'],
   about:
     'A page table of a domain that maps a quarter of all memory or more (1 GiB where it is not known how much there is): it holds little back, and overlaps with what belongs to others.',
   advice: 'Usual for a GPU or a guest of a hypervisor. Else map buffers when they are used, and unmap them.',
@@ -236,8 +240,9 @@ interface Overlap {
 /** So many comparisons of mappings are made: two spaces that map all of each other's memory page by page. */
 const COMPARISONS = 4_000_000
 
-export const overlap: Rule = {
+export const overlap: Rule<'medium' | 'low' | 'note'> = {
   name: 'overlap',
+  severities: ['medium', 'low', 'note'],
   about: 'The same memory in address spaces of different domains: what one device writes, the other one gets.',
   advice:
     'Meant between a process and the driver that serves it, and between devices that work together. Else one of the two mappings is left over.',
@@ -310,8 +315,9 @@ function canRefuse({ tables }: SpaceNode): boolean {
   return rights.some((allowed) => (allowed & READ) !== 0 && (allowed & EXECUTE) === 0)
 }
 
-export const executable: Rule = {
+export const executable: Rule<'low'> = {
   name: 'executable',
+  severities: ['low'],
   about:
     'Mappings from which devices may fetch instructions. Few devices do, and data that can be executed is a step in many attacks.',
   advice: 'Linux maps so unless the driver asks for IOMMU_NOEXEC; Arm and x86 first stages have a bit for it.',
@@ -336,8 +342,9 @@ export const executable: Rule = {
   },
 }
 
-export const kernelHalf: Rule = {
+export const kernelHalf: Rule<'high' | 'medium'> = {
   name: 'kernel-half',
+  severities: ['high', 'medium'],
   about:
     "A process's page table holds the kernel's half too. Where a device may make privileged requests with it, it reaches the kernel.",
   advice: 'The PASID entry should not allow supervisor requests (VT-d SRE, SMMUv3 privileged accesses overridden in the STE).',

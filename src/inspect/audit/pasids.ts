@@ -13,8 +13,9 @@ function* entries({ graph }: Audited, holds: (entry: PasidNode, table: PasidTabl
   }
 }
 
-export const quiet: Rule = {
+export const quiet: Rule<'low'> = {
   name: 'quiet',
+  severities: ['low'],
   about: 'An entry that is valid and walks nothing: its process has exited, and the device was not told to stop.',
   advice: 'The driver of the device has to stop the PASID and unbind; until then the PASID cannot be used again.',
   *look(machine) {
@@ -23,8 +24,9 @@ export const quiet: Rule = {
   },
 }
 
-export const stale: Rule = {
+export const stale: Rule<'low'> = {
   name: 'stale',
+  severities: ['low'],
   about: 'A valid entry above 0 whose page table maps nothing, or is not in memory at all: often one that was forgotten.',
   advice:
     'See whether the process or domain still exists. A page that was freed and used again would become a page table for the device.',
@@ -45,8 +47,9 @@ export const stale: Rule = {
   },
 }
 
-export const ambiguous: Rule = {
+export const ambiguous: Rule<'note'> = {
   name: 'ambiguous',
+  severities: ['note'],
   about:
     'One PASID that means a process for one device and another address space for another device. Where processes are shared, the PASID space is global.',
   advice: 'Harmless as long as no work is handed from one device to the other with its PASID.',
