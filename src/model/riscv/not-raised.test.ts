@@ -15,8 +15,8 @@ function poison({ memory }: Machine, pa: number): void {
   const index = memory.index.bind(memory)
   const indexAt = memory.indexAt.bind(memory)
   const guarded: Pick<WordMemory, 'index' | 'indexAt'> = {
-    index: (at, bytes) => (Math.floor(at / 4096) === frame ? POISONED : index(at, bytes)),
-    indexAt: (hi, lo, bytes) => (hi * 2 ** 20 + (lo >>> 12) === frame ? POISONED : indexAt(hi, lo, bytes)),
+    index: (at) => (Math.floor(at / 4096) === frame ? POISONED : index(at)),
+    indexAt: (hi, lo) => (hi * 2 ** 20 + (lo >>> 12) === frame ? POISONED : indexAt(hi, lo)),
   }
   Object.defineProperty(memory, 'index', { value: guarded.index })
   Object.defineProperty(memory, 'indexAt', { value: guarded.indexAt })
