@@ -238,6 +238,14 @@ describe('dumps', () => {
     expect((await open(writeFlattened(writeKdump(pages)))).name).toBe('test.dump')
   })
 
+  it('that are incomplete have no page whose descriptor was never written', async () => {
+    const bytes = writeKdump(pages, { incomplete: true, packing: 'none' })
+    // The last of three descriptors, before three pages.
+    bytes.fill(0, bytes.length - 3 * 4096 - 24, bytes.length - 3 * 4096)
+    const memory = new PhysicalMemory([], await open(bytes))
+    expect([BASE, BASE + 4096, BASE + 0x9000].map((pa) => memory.answers(pa))).toEqual([true, true, false])
+  })
+
   it('that were split are refused with the way to join them', async () => {
     await expect(open(writeKdump(pages, { split: true }))).rejects.toThrow(
       /at offset 0x100c: one part of a dump that was split.*--reassemble/,

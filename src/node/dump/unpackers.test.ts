@@ -110,6 +110,33 @@ describe.each(WAYS)('%s', (name, pack, unpack) => {
   })
 })
 
+describe('copies of earlier output', () => {
+  const literals = Array.from({ length: 2100 }, (_, index) => (index * 5) & 255)
+  /** A run of 2100 literals: 18, then 2082 = 8 × 255 + 42. */
+  const long = [0, ...new Array(8).fill(0), 42, ...literals]
+  const lzo = (...codes: number[]) => {
+    const output = new Uint8Array(2200)
+    const written = unpackLzo(Uint8Array.from(codes), output)
+    return written === null ? null : [...output.subarray(0, written)]
+  }
+
+  it('have forms of their own in LZO after literals', () => {
+    // After a long run: 3 bytes from 2049 + D + 4 × H back, then S literals.
+    expect(lzo(...long, 0b0101, 0, 99, 17, 0, 0)).toEqual([...literals, ...literals.slice(50, 53), 99])
+    // After one to three literals: 2 bytes from 1 + D + 4 × H back.
+    expect(lzo(...long, 0b0101, 0, 99, 0b0100, 3, 17, 0, 0)?.slice(-3)).toEqual([99, literals[2090], literals[2091]])
+  })
+
+  it('do not begin before the output does', () => {
+    expect(lzo(18, 1, 0b0100_0000, 0, 17, 0, 0)).toEqual([1, 1, 1, 1])
+    expect(lzo(18, 1, 0b0100_0100, 0, 17, 0, 0)).toBeNull()
+    const snappy = (...codes: number[]) => unpackSnappy(Uint8Array.from(codes), new Uint8Array(8))
+    expect(snappy(5, 0, 1, 0b001, 1)).toBe(5)
+    expect(snappy(5, 0, 1, 0b001, 2)).toBeNull()
+    expect(snappy(5, 0, 1, 0b001, 0)).toBeNull()
+  })
+})
+
 describe('zstd frames that are made to take time', () => {
   /** 98,047 sequences of 65,539 bytes each, in a block of nine bytes (RFC 8878, 3.1.1.3.2: all three codes are repeated ones). */
   const block = [0, 255, 255, 255, 0x54, 0, 0, 52, 1]
