@@ -26,8 +26,9 @@ import { type Architecture, architectureOf, memoryOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
 import { openLive } from './live.ts'
 import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.ts'
-import { askForRegisters, type RegisterOptions, registersFrom } from './registers.ts'
+import { type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
+import { scanDump } from './scan.ts'
 
 export interface OpenedMachine {
   readonly title: string
@@ -72,7 +73,9 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
     )
     if (base === undefined && isText(headOf(source))) return openedScenario(source, path === '-' ? source.name : path)
     if (base === undefined) kindOfDump(source)
-    return openedDump(await openDumpBytes(source, base === undefined ? {} : { base: Number(base) }), await registersFrom(options))
+    const registers = await registersFrom(options)
+    const dump = await openDumpBytes(source, base === undefined ? {} : { base: Number(base) })
+    return openedDump(dump, registers ?? scanDump(dump, options.scan ?? null))
   })
 }
 
@@ -146,10 +149,9 @@ function openedScenario(source: ByteSource, path: string): OpenedMachine {
 
 /**
  * A dump and registers as a machine.
- * @throws CliError for an IOMMU that nothing here reads, or when there are no registers.
+ * @throws CliError for an IOMMU that nothing here reads.
  */
-export function openedDump(dump: Dump, registers: RegisterSource | null): OpenedMachine {
-  if (registers === null) throw new CliError(EXIT_USAGE, `${dump.name} (${dump.format}): ${askForRegisters(dump.machine)}`)
+export function openedDump(dump: Dump, registers: RegisterSource): OpenedMachine {
   const architecture = architectureOf(registers.kind, registers.how)
   const { register, names = {} } = registers
   const ranges = dump.leavesOutZeros ? (architecture.zeros?.(register) ?? []) : []

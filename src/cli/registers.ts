@@ -16,6 +16,8 @@ export interface RegisterOptions {
   readonly base?: bigint
   /** `--stop`: a running guest stands still while it is read. */
   readonly stop?: true
+  /** `--scan N`: which of several tables that were found. */
+  readonly scan?: number
   readonly smmu?: readonly string[]
   readonly vtd?: readonly string[]
   readonly amdvi?: readonly string[]
@@ -29,6 +31,7 @@ export function withRegisterOptions(command: Command): Command {
   command
     .option('--base <address>', 'the input is a raw image of memory from this address on', baseArgument)
     .option('--stop', 'a running guest (--qmp) stands still while it is read')
+    .option('--scan <number>', 'which of the tables to take that were found in a dump without registers', scanArgument)
     .option('--registers <file>', "registers of the IOMMU: a capture's side.json, or a JSON list of {name, value}")
   for (const table of REGISTER_TABLES)
     command.option(
@@ -44,7 +47,8 @@ export const DUMP_HELP = `
 Dumps: ELF cores (QEMU's dump-guest-memory, /proc/vmcore), kdump-compressed (makedumpfile, virsh dump; flattened too), LiME, raw
 images; packed with gzip or zstd or not; '-' is standard input. A dump holds memory, not the IOMMU's registers: give these.
 ${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(18)} ${example}`).join('\n')}
-Registers that are not given are assumed where that is safe, and the findings say so.
+Registers that are not given are assumed where that is safe, and the findings say so. Without any, memory is looked through for tables that
+hold together; the findings say what was found, and what speaks for it.
 
 Running guests: INPUT is the socket of QEMU's -qmp unix:SOCKET,server=on,wait=off, or is left out and --qmp SOCKET given. Memory comes from
 the guest's shared memory file (memory-backend-file,share=on) where there is one, else page by page through the monitor.`
@@ -55,6 +59,11 @@ export function baseArgument(text: string): bigint {
   if (value === null || value >= 1n << 52n || value % 4096n !== 0n)
     throw new CliError(EXIT_USAGE, `--base '${text}': expected an address below 2^52, a multiple of 0x1000, like 0x40000000.`)
   return value
+}
+
+function scanArgument(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new CliError(EXIT_USAGE, `--scan '${text}': expected the number of one that was found, from 1 on.`)
 }
 
 /** Registers of a file, of options, or both; null when there are none. @throws CliError that says what is wrong with them. */
@@ -85,7 +94,11 @@ export async function registersFrom(options: RegisterOptions): Promise<RegisterS
 }
 
 /** A source of these values; what must be known besides is assumed. @throws CliError when the tables cannot be found. */
-function sourceOf(table: RegisterTable, known: RegisterValue[], rest: Pick<RegisterSource, 'how' | 'names'>): RegisterSource {
+export function sourceOf(
+  table: RegisterTable,
+  known: readonly RegisterValue[],
+  { notes = [], ...rest }: Pick<RegisterSource, 'how' | 'names' | 'notes'> & { readonly sure?: RegisterSource['sure'] },
+): RegisterSource {
   const told = registerReader(known)
   const needed = registerNamed(table, table.needed)!
   if (told(needed.offset, needed.bytes) === null)
@@ -98,7 +111,7 @@ function sourceOf(table: RegisterTable, known: RegisterValue[], rest: Pick<Regis
     kind: table.kind,
     register: registerReader([...known, ...assumed]),
     sure: 'certain',
-    notes: assumed.map(({ name, value, what }) => `${name} is not given: assumed ${hex(value)} (${what})`),
+    notes: [...notes, ...assumed.map(({ name, value, what }) => `${name} is not given: assumed ${hex(value)} (${what})`)],
     ...rest,
   }
 }

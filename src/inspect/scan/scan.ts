@@ -1,0 +1,82 @@
+/** Looks through memory for tables of IOMMUs that hold together. */
+import type { WordMemory } from '../../base/memory.ts'
+import { PhysicalMemory } from '../../memory/physical.ts'
+import type { MachineGraph } from '../graph.ts'
+import { allZero, type HeldFrames, type Proposal, type Scanner } from './contract.ts'
+import { compare, plausible, type Score, scoreOf } from './score.ts'
+
+/** Proposals of one scanner that are looked at. Real machines have a handful. */
+const MOST_PROPOSALS = 1024
+/** A memory is thrown away when the pages that it has read take more than this. */
+const MOST_STORAGE = 256 << 20
+/** How often the clock is looked at. */
+const PAGES_PER_LOOK = 1024
+
+export interface ScanInput {
+  readonly frames: HeldFrames
+  readonly scanners: readonly Scanner[]
+  /** Pages of zeros were left out. */
+  readonly absentIsZero: boolean
+  /** The machine as it is with these registers, with `scoreBudget()`. */
+  look(proposal: Proposal, memory: WordMemory): MachineGraph
+  /** Is told now and then how many bytes were looked at; false ends the search. */
+  proceed?(bytes: number): boolean
+}
+
+export interface Found extends Proposal {
+  readonly score: Score
+}
+
+export interface ScanResult {
+  /** The best first. */
+  readonly found: readonly Found[]
+  /** Bytes that were looked at, and whether that is all of it. */
+  readonly bytes: number
+  readonly complete: boolean
+}
+
+export function scan({ frames, scanners, absentIsZero, look, proceed = () => true }: ScanInput): ScanResult {
+  const { bytes, complete } = seePages(frames, scanners, proceed)
+  let memory = new PhysicalMemory([], frames)
+  const fresh = () => {
+    if (memory.storageBytes > MOST_STORAGE) memory = new PhysicalMemory([], frames)
+    return memory
+  }
+  const found: Found[] = []
+  let ended = false
+  for (const scanner of scanners) {
+    let left = MOST_PROPOSALS
+    for (const proposal of scanner.proposals(fresh, absentIsZero)) {
+      const score = scoreOf(look(proposal, fresh()))
+      if (plausible(score)) found.push({ ...proposal, score })
+      ended = left-- === 0 || !proceed(bytes)
+      if (ended) break
+    }
+    if (ended) break
+  }
+  return { found: withoutDoubles(found), bytes, complete: complete && !ended }
+}
+
+function seePages(frames: HeldFrames, scanners: readonly Scanner[], proceed: (bytes: number) => boolean) {
+  const words = new Int32Array(1024)
+  let pages = 0
+  for (const { start, end } of frames.ranges()) {
+    for (let pa = Math.floor(start / 4096) * 4096; pa < end; pa += 4096) {
+      if (pages++ % PAGES_PER_LOOK === 0 && !proceed(pages * 4096)) return { bytes: pages * 4096, complete: false }
+      words.fill(0)
+      if (!frames.load(pa / 4096, words, 0) || allZero(words, 0, 1024)) continue
+      for (const scanner of scanners) scanner.page(pa, words, 0)
+    }
+  }
+  return { bytes: pages * 4096, complete: true }
+}
+
+/** Of proposals for the same table (its mode, its size) the best; the best table first. */
+function withoutDoubles(found: readonly Found[]): Found[] {
+  const best = new Map<string, Found>()
+  for (const one of [...found].sort((a, b) => compare(a.score, b.score) || a.address - b.address)) {
+    const key = `${one.kind} ${one.address}`
+    if (!best.has(key)) best.set(key, one)
+  }
+  return [...best.values()]
+}
