@@ -5,7 +5,7 @@ import { CD } from '../src/format/smmuv3/cd.ts'
 import { registerNamed } from '../src/format/smmuv3/registers.ts'
 import { STE } from '../src/format/smmuv3/ste.ts'
 import type { PhysicalMemory } from '../src/memory/physical.ts'
-import { READ, WRITE } from '../src/model/smmuv3/config.ts'
+import { READ, WRITE } from '../src/model/common/request.ts'
 import { SmmuV3 } from '../src/model/smmuv3/smmu.ts'
 import { imageOf, ROUNDS, row } from './row.ts'
 import { newMemory, scattered, sequence } from './tables.ts'
@@ -41,11 +41,12 @@ function smmu(memory: PhysicalMemory, root: number, tlb: number): SmmuV3 {
 /** The work of a row: a translation for each page of the sequence, reads and writes in turn. */
 function numbers(model: SmmuV3, order: Uint32Array): () => number {
   return () => {
+    const { result } = model
     let sum = 0
     for (let index = 0; index < order.length; index++) {
       const page = order[index]!
       model.translateFast(DEVICE, PASID, page >>> 20, (page << 12) | 0x123, index & 1 ? WRITE : READ)
-      sum += (model.paLo >>> 0) + model.paHi
+      sum += (result.paLo >>> 0) + result.paHi
     }
     return sum
   }

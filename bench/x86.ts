@@ -63,11 +63,12 @@ function amdWork(memory: PhysicalMemory, entry: Uint32Array, tlb: number, pasid:
   model.write(AMD_REG.DEV_TAB_BASE, 8, BigInt(devices))
   model.write(AMD_REG.CONTROL, 8, BigInt(CONTROL_IOMMU_EN | CONTROL_GT_EN))
   return (order) => () => {
+    const { result } = model
     let sum = 0
     for (let index = 0; index < order.length; index++) {
       const page = order[index]!
       model.translateFast(DEVICE, pasid, page >>> 20, (page << 12) | 0x123, index & 1)
-      sum += (model.paLo >>> 0) + model.paHi
+      sum += (result.paLo >>> 0) + result.paHi
     }
     return sum
   }

@@ -12,11 +12,11 @@ import {
   REQUEST_PRETRANSLATED,
 } from '../../format/amdvi/events.ts'
 import { WALK_OK } from '../../format/pt/walker.ts'
+import { ACCESS_MASK, DONE, EXECUTE, PRIVILEGED, WRITE } from '../common/request.ts'
 import type { Context, Device } from './config.ts'
 import { refuseContext, refuseSpecial, refuseWalk } from './refusals.ts'
-import { ACCESS_MASK, EXECUTE, PRIVILEGED, WRITE } from './request.ts'
 import { fate, kindOf, MEMORY, TRANSLATE } from './special.ts'
-import { DONE, type Translator } from './translate.ts'
+import type { Translator } from './translate.ts'
 
 /** A translation request of a device that has a legal entry. */
 export function atsRequest(t: Translator, device: Device): number {

@@ -44,9 +44,9 @@ import { CONTROL_GA_EN, CONTROL_GT_EN, REG } from '../../format/amdvi/registers.
 import type { PtSpace } from '../../format/pt/format.ts'
 import type { Walker } from '../../format/pt/walker.ts'
 import { ConfigCache } from '../common/config-cache.ts'
+import { ACCESS_MASK, EXECUTE, PRIVILEGED, WRITE } from '../common/request.ts'
 import type { AmdOptions } from './options.ts'
 import type { RegisterFile } from './registers.ts'
-import { ACCESS_MASK, EXECUTE, PRIVILEGED, WRITE } from './request.ts'
 import { KIND_GUEST, KIND_HOST, PASID_HIGH_SHIFT } from './tlb.ts'
 
 /** What contexts of requests without PASID are kept under, beside PASIDs. */

@@ -2,9 +2,7 @@
  * What becomes of a request that is refused: the event, whether it is logged, and what the device sees. AMD IOMMU specification (48882),
  * 2.5 "Event Logging", 2.1.3.2 "I/O Page Faults".
  */
-import { wordsToU64 } from '../../base/layout.ts'
 import type { Fault } from '../../base/types.ts'
-import { u64 } from '../../base/u64.ts'
 import {
   DEV_TAB_HARDWARE_ERROR,
   EVENT1_GN,
@@ -22,26 +20,13 @@ import {
   IO_PAGE_FAULT,
   PAGE_TAB_HARDWARE_ERROR,
 } from '../../format/amdvi/events.ts'
+import { ACCESS_MASK, ATS_REQUEST, EXECUTE, faultOf, PRIVILEGED, type Refused, type Request, WRITE } from '../common/request.ts'
 import type { Device } from './config.ts'
 import type { Log } from './log.ts'
 import type { RegisterFile } from './registers.ts'
-import { ACCESS_MASK, ATS_REQUEST, EXECUTE, PRIVILEGED, WRITE } from './request.ts'
 
-/** The request that is refused. */
-export interface Request {
-  readonly device: number
-  readonly pasid: number
-  readonly hi: number
-  readonly lo: number
-  /** Flags of `translateFast`. */
-  readonly flags: number
-}
-
-/** Why. */
-export interface Refusal {
-  /** Event; 0: the request is aborted silently. */
-  readonly code: number
-  readonly why: string
+/** Why: `code` is the event. */
+export interface Refusal extends Refused {
   /** PR, PE, RZ (IO_PAGE_FAULT, ILLEGAL_DEV_TABLE_ENTRY). */
   readonly flags?: number
   /** INVALID_DEVICE_REQUEST.Type, or Type of a hardware error. */
@@ -55,11 +40,6 @@ export interface Refusal {
   /** The event is suppressed. */
   readonly quiet?: boolean
   readonly device?: Device | null
-  readonly stage?: 1 | 2
-  readonly level?: number
-  readonly ipa?: bigint | null
-  readonly entryAddress?: number
-  readonly entry?: bigint | null
 }
 
 /** Type of a hardware error: corrupt data, or nothing that answers. */
@@ -94,27 +74,7 @@ export class FaultUnit {
       if (refusal.code === IO_PAGE_FAULT) this.#logged[request.device >>> 5]! |= 1 << (request.device & 31)
       this.#log.push(record)
     }
-    const { pasid, flags } = request
-    const access = flags & ACCESS_MASK
-    const { entryAddress = -1 } = refusal
-    return {
-      ok: false,
-      code: refusal.code,
-      name: refusal.code === 0 ? 'abort' : eventName(refusal.code),
-      device: request.device,
-      pasid: pasid < 0 ? null : pasid,
-      iova: u64(request.hi, request.lo),
-      access: access === WRITE ? 'write' : access === EXECUTE ? 'execute' : 'read',
-      privileged: (flags & PRIVILEGED) !== 0,
-      stage: refusal.stage ?? null,
-      level: refusal.level ?? null,
-      ipa: refusal.ipa ?? null,
-      entryAddress: entryAddress < 0 ? null : BigInt(entryAddress),
-      entry: refusal.entry ?? null,
-      why: refusal.why,
-      record: record === null ? null : wordsToU64(record),
-      response: responseTo(refusal.code, flags),
-    }
+    return faultOf(request, refusal, eventName(refusal.code), record, responseTo(refusal.code, request.flags))
   }
 
   // 2.1.3.2: a translation request makes no IO_PAGE_FAULT, the device learns that it has no access.

@@ -7,7 +7,7 @@ import type { TranslationStep } from '../../base/explain.ts'
 import { maskIn } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import type { Fault, Outcome, Transaction } from '../../base/types.ts'
-import { hi32, lo32, u64 } from '../../base/u64.ts'
+import { hi32, lo32 } from '../../base/u64.ts'
 import type { AmdFeatures } from '../../format/amdvi/features.ts'
 import {
   baseAddress,
@@ -19,6 +19,7 @@ import {
   STATUS_PPR_INT,
   STATUS_PPR_OVERFLOW,
 } from '../../format/amdvi/registers.ts'
+import { checkTransaction, DONE, type FastResult, flagsOf, outcomeOf } from '../common/request.ts'
 import type { DeviceMessage, Interrupt, InterruptMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandBuffer } from './commands.ts'
 import { Configuration } from './config.ts'
@@ -30,12 +31,13 @@ import { type AmdChoices, type AmdOptions, optionsOf } from './options.ts'
 import { PageRequests } from './ppr.ts'
 import { EVENT_LOG, PPR_LOG, RegisterFile } from './registers.ts'
 import { RemapUnit } from './remap.ts'
-import { checkTransaction, flagsOf } from './request.ts'
 import { Tlb } from './tlb.ts'
-import { DONE, Translator } from './translate.ts'
+import { Translator } from './translate.ts'
 
 const REGISTER_NAMES = new Map(REGISTERS.map((register) => [register.name, register.offset]))
 const HT_RANGE_IGNORE = maskIn(EXT_FEATURE2.fields.HTRangeIgnore, 0)
+/** An IOMMU serves one PCI segment: bus, device, function. */
+const NAMES = { device: 'DeviceID', last: 0xffff, pasid: 'PASID' }
 const EX_EN = 1
 const EX_ALLOW = 2
 
@@ -156,7 +158,7 @@ export class AmdIommu implements IommuModel {
   // Devices
 
   translate(transaction: Transaction): Outcome {
-    checkTransaction(transaction)
+    checkTransaction(transaction, NAMES)
     const { device, pasid = -1, iova } = transaction
     return outcomeOf(this.#translator, this.translateFast(device, pasid, hi32(iova), lo32(iova), flagsOf(transaction)))
   }
@@ -164,8 +166,8 @@ export class AmdIommu implements IommuModel {
   /**
    * As `translate`, in numbers.
    * @param pasid -1: none.
-   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (request.ts).
-   * @returns 0: the result is in `paHi`, `paLo`, `rights`, `sizeLog2`; else it is in `fault`.
+   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (common/request.ts).
+   * @returns 0: it got through; `result` has the address, or the fault.
    */
   translateFast(device: number, pasid: number, iovaHi: number, iovaLo: number, flags: number): number {
     const translator = this.#translator
@@ -178,24 +180,13 @@ export class AmdIommu implements IommuModel {
     return status
   }
 
-  get paHi(): number {
-    return this.#translator.paHi
-  }
-  get paLo(): number {
-    return this.#translator.paLo
-  }
-  get rights(): number {
-    return this.#translator.rights
-  }
-  get sizeLog2(): number {
-    return this.#translator.sizeLog2
-  }
-  get fault(): Fault | null {
-    return this.#translator.fault
+  /** What came of the last translation. Reused by the next one. */
+  get result(): FastResult {
+    return this.#translator
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
-    checkTransaction(transaction)
+    checkTransaction(transaction, NAMES)
     const { device, pasid = -1, iova } = transaction
     const steps: TranslationStep[] = []
     this.#explainer.steps = steps
@@ -211,7 +202,7 @@ export class AmdIommu implements IommuModel {
 
   interrupt(message: InterruptMessage): Interrupt | Fault {
     const { device, address, data } = message
-    checkTransaction({ device, iova: address, access: 'write' })
+    checkTransaction({ device, iova: address, access: 'write' }, NAMES)
     if (!Number.isInteger(data) || data < 0 || data > 0xffffffff)
       throw new RangeError(`data ${data} of an interrupt message: an integer from 0 to 0xffffffff`)
     const result = this.#remap.deliver(message)
@@ -250,10 +241,4 @@ export class AmdIommu implements IommuModel {
       if (this.#interrupts.deliver()) moved = true
     }
   }
-}
-
-function outcomeOf(translator: Translator, status: number): Outcome {
-  if (status !== DONE) return translator.fault!
-  const { paHi, paLo, sizeLog2, rights, cached } = translator
-  return { ok: true, pa: u64(paHi, paLo), sizeLog2, rights, cached }
 }

@@ -18,13 +18,13 @@ import {
   PPR_LOG_AUTO_RSP,
   REG,
 } from '../../format/amdvi/registers.ts'
+import { PRIVILEGED, READ, WRITE } from '../common/request.ts'
 import type { DeviceMessage, PageRequestMessage } from '../iommu.ts'
 import type { Configuration, Device } from './config.ts'
 import type { FaultUnit } from './faults.ts'
 import { LOGGED, type Log } from './log.ts'
 import { refusalOf } from './refusals.ts'
 import type { RegisterFile } from './registers.ts'
-import { PRIVILEGED, READ, WRITE } from './request.ts'
 
 type Code = 'success' | 'invalid' | 'failure'
 

@@ -26,9 +26,9 @@ import {
   WALK_TABLE_ABORT,
   type Walker,
 } from '../../format/pt/walker.ts'
+import { ATS_REQUEST } from '../common/request.ts'
 import type { Context, Device } from './config.ts'
 import { hardwareType, type Refusal } from './faults.ts'
-import { ATS_REQUEST } from './request.ts'
 import type { Translator } from './translate.ts'
 import { walkText } from './why.ts'
 

@@ -40,13 +40,13 @@ import {
 import { BEYOND_TABLE, CORRUPT, FOUND, findIrte, TableWalk } from '../../format/amdvi/lookup.ts'
 import { CONTROL } from '../../format/amdvi/registers.ts'
 import { ConfigCache } from '../common/config-cache.ts'
+import { WRITE } from '../common/request.ts'
 import { unmappedInterrupt } from '../common/x86-message.ts'
 import type { Interrupt, InterruptMessage } from '../iommu.ts'
 import type { Configuration, Device } from './config.ts'
 import { type FaultUnit, hardwareType, type Refusal } from './faults.ts'
 import { refusalOf } from './refusals.ts'
 import type { RegisterFile } from './registers.ts'
-import { WRITE } from './request.ts'
 
 /** Delivery modes of messages, as the APIC numbers them. */
 const FIXED = 0

@@ -9,10 +9,11 @@ import { doubleHi, doubleLo } from '../../base/u64.ts'
 import { WAY_ABORT, WAY_BYPASS } from '../../format/amdvi/context.ts'
 import { AD_SET, coverLog2, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_NOT_PRESENT, WALK_OK, Walker, type WalkObserver } from '../../format/pt/walker.ts'
+import { ACCESS_MASK, ATS_REQUEST, DONE, type FastResult, REFUSED, type Request, TRANSLATED, WRITE } from '../common/request.ts'
 import type { TlbOutput } from '../common/tlb.ts'
 import { atsRequest, translatedRequest } from './ats.ts'
 import { type ConfigObserver, type Configuration, type Context, type Device, NO_PASID } from './config.ts'
-import type { FaultUnit, Refusal, Request } from './faults.ts'
+import type { FaultUnit, Refusal } from './faults.ts'
 import {
   refuseContext,
   refuseDevice,
@@ -22,13 +23,8 @@ import {
   refuseTranslation,
   refuseWalk,
 } from './refusals.ts'
-import { ACCESS_MASK, ATS_REQUEST, TRANSLATED, WRITE } from './request.ts'
 import { fate, INTERRUPT, kindOf, MEMORY, PASS, TRANSLATE, withoutSpecial } from './special.ts'
 import { TLB_ABSENT, type Tlb, tlbData } from './tlb.ts'
-
-/** Results of `translate`. */
-export const DONE = 0
-export const REFUSED = 1
 
 /** Inputs that pass as they are do so in blocks of up to all 52 bits. */
 const IDENTITY_LOG2 = 52
@@ -51,7 +47,7 @@ export interface Exclusion {
 }
 
 /** Its fields are the request that it works on, and the result of the last one. */
-export class Translator implements Request, TlbOutput {
+export class Translator implements Request, FastResult, TlbOutput {
   device = 0
   pasid = -1
   hi = 0

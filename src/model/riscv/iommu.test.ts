@@ -162,8 +162,8 @@ describe('RISC-V IOMMU: translation', () => {
 
   it('refuses what is no device_id, no process_id and no cache size', () => {
     const { machine } = simple()
-    expect(() => machine.dma(1 << 24, 0n)).toThrow('device_id 16777216: needs a number of 24 bits')
-    expect(() => machine.dma(1, 0n, { pasid: 1 << 20 })).toThrow('process_id 1048576: needs a number of 20 bits')
+    expect(() => machine.dma(1 << 24, 0n)).toThrow('device_id 16777216: an integer from 0 to 0xffffff')
+    expect(() => machine.dma(1, 0n, { pasid: 1 << 20 })).toThrow('process_id 1048576: an integer from 0 to 0xfffff;')
     const caches = { devices: 3, processes: 0, translations: 0 }
     expect(() => new RiscvIommu(machine.memory, { caches })).toThrow('directory cache: 3 entries; use 0 or a power of two')
     expect(() => new RiscvIommu(machine.memory, { caches: { ...caches, devices: 0, translations: 6 } })).toThrow(

@@ -8,12 +8,13 @@
  */
 import type { TranslationStep } from '../../base/explain.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import { type Outcome, PASID_LIMIT, type Transaction } from '../../base/types.ts'
+import type { Outcome, Transaction } from '../../base/types.ts'
 import { hi32, lo32 } from '../../base/u64.ts'
 import { DC_WORDS, PC_WORDS } from '../../format/riscv/contexts.ts'
 import { CAUSE_MSI_WRITE, TTYP_NONE } from '../../format/riscv/records.ts'
 import { EntryCache } from '../common/entry-cache.ts'
 import type { PciFunction } from '../common/invalidations.ts'
+import { checkTransaction } from '../common/request.ts'
 import type { DeviceMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandQueue } from './commands.ts'
 import { debugTranslation } from './debug.ts'
@@ -37,6 +38,9 @@ import {
   REQUEST_WRITE,
 } from './request.ts'
 import { Translator, type TranslatorParts } from './translate.ts'
+
+/** A device_id is segment, bus, device and function. */
+const NAMES = { device: 'device_id', last: 0xffffff, pasid: 'process_id' }
 
 export class RiscvIommu implements IommuModel {
   readonly name = 'RISC-V IOMMU 1.0'
@@ -126,23 +130,18 @@ export class RiscvIommu implements IommuModel {
   }
 
   translate(transaction: Transaction): Outcome {
-    const { device, pasid, iova } = transaction
+    checkTransaction(transaction, NAMES)
+    const { device, pasid = -1, iova } = transaction
     const translator = this.#translator
-    translator.translate(checkedDevice(device), checkedPasid(pasid), hi32(iova), lo32(iova), flagsOf(transaction))
+    translator.translate(device, pasid, hi32(iova), lo32(iova), flagsOf(transaction))
     return outcomeOf(translator, transaction)
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
+    checkTransaction(transaction, NAMES)
     this.#explaining ??= this.#uncached()
-    const { device, pasid } = transaction
-    const steps = explain(
-      this.#registers,
-      this.#explaining,
-      checkedDevice(device),
-      checkedPasid(pasid),
-      transaction.iova,
-      flagsOf(transaction),
-    )
+    const { device, pasid = -1, iova } = transaction
+    const steps = explain(this.#registers, this.#explaining, device, pasid, iova, flagsOf(transaction))
     return { outcome: outcomeOf(this.#explaining, transaction), steps }
   }
 
@@ -204,17 +203,4 @@ function flagsOf({ access, privileged, kind }: Transaction): number {
   if (kind === 'ats-request') return flags | REQUEST_ATS | (access === 'write' ? 0 : REQUEST_NO_WRITE)
   if (access === 'write') flags |= REQUEST_WRITE
   return kind === 'translated' ? flags | REQUEST_TRANSLATED : flags
-}
-
-function checkedDevice(device: number): number {
-  if (!Number.isInteger(device) || device < 0 || device > 0xffffff)
-    throw new RangeError(`device_id ${device}: needs a number of 24 bits (segment, bus, device, function)`)
-  return device
-}
-
-function checkedPasid(pasid: number | undefined): number {
-  if (pasid === undefined) return -1
-  if (!Number.isInteger(pasid) || pasid < 0 || pasid >= PASID_LIMIT)
-    throw new RangeError(`process_id ${pasid}: needs a number of 20 bits`)
-  return pasid
 }

@@ -6,6 +6,7 @@ import { u64 } from '../../base/u64.ts'
 import { WALK_NAMES } from '../../format/pt/walker.ts'
 import { CONTEXT_RULES } from '../../format/riscv/check.ts'
 import { CAUSES } from '../../format/riscv/records.ts'
+import { askedBy } from '../common/request.ts'
 import { completionOf } from './ats.ts'
 import { REQUEST_ATS, REQUEST_EXECUTE, REQUEST_PRIVILEGED, RESPONSE_ABORT, RESPONSE_SUCCESS } from './request.ts'
 import type { Translator } from './translate.ts'
@@ -37,11 +38,7 @@ export function outcomeOf(translator: Translator, transaction: Transaction): Out
     ok: false,
     code: result.cause,
     name: CAUSES[result.cause]!,
-    device: transaction.device,
-    pasid: transaction.pasid ?? null,
-    iova: transaction.iova,
-    access: transaction.access,
-    privileged: transaction.privileged === true,
+    ...askedBy(transaction),
     stage: result.stage === 1 || result.stage === 2 ? result.stage : null,
     level: walked && failing.readAny ? failing.depth : null,
     ipa: isGuestPageFault(result.cause) ? u64(result.iotval2Hi, result.iotval2Lo & ~3) : null,

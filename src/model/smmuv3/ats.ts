@@ -11,7 +11,8 @@ import * as events from '../../format/smmuv3/events.ts'
 import { intermediateBits } from '../../format/smmuv3/features.ts'
 import { CD_BYPASS, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { EATS_DPT, EATS_SPLIT, STE } from '../../format/smmuv3/ste.ts'
-import { ACCESS_MASK, EXECUTE, effectivePrivilege, PRIVILEGED, type Stream, WRITE } from './config.ts'
+import { ACCESS_MASK, DONE, EXECUTE, PRIVILEGED, WRITE } from '../common/request.ts'
+import { effectivePrivilege, type Stream } from './config.ts'
 import {
   refuseContext,
   refuseE0pd,
@@ -23,7 +24,7 @@ import {
   refuseWalk,
 } from './refusals.ts'
 import { REGIME_STAGE2 } from './tlb.ts'
-import { DONE, type Translator, upperHalf, withoutTag, writableClean } from './translate.ts'
+import { type Translator, upperHalf, withoutTag, writableClean } from './translate.ts'
 
 /** What a request asks for (13.7.1). */
 interface Wish {

@@ -28,17 +28,9 @@ import {
 import { CR2, registerNamed } from '../../format/smmuv3/registers.ts'
 import { S1DSS_SSID0, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
 import { ConfigCache } from '../common/config-cache.ts'
+import { ACCESS_MASK, EXECUTE, PRIVILEGED, READ, WRITE } from '../common/request.ts'
 import { AT, type RegisterFile } from './registers.ts'
 import { REGIME_EL1, REGIME_EL2, REGIME_EL2_E2H } from './tlb.ts'
-
-/** Bits of a request's flags (`translateFast`). */
-export const READ = 0
-export const WRITE = 1
-export const EXECUTE = 2
-export const ACCESS_MASK = 3
-export const PRIVILEGED = 4
-export const ATS_REQUEST = 8
-export const TRANSLATED = 16
 
 /** What was found for a StreamID. `status` is LOOKUP_OK or the event that says why nothing was. */
 export interface Stream {

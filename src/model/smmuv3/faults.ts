@@ -2,7 +2,7 @@
  * What happens when a transaction is refused: terminated or stalled, recorded or not, and what the device sees.
  * Arm IHI 0070, 3.12, 5.5 (A, R and S bits), 7.2, 7.3; for ATS 3.9.1.2 and 3.9.1.3.
  */
-import { getNumber, maskIn, wordsToU64 } from '../../base/layout.ts'
+import { getNumber, maskIn } from '../../base/layout.ts'
 import type { Fault } from '../../base/types.ts'
 import { u64 } from '../../base/u64.ts'
 import { CD } from '../../format/smmuv3/cd.ts'
@@ -12,45 +12,26 @@ import { STE } from '../../format/smmuv3/ste.ts'
 import {
   ACCESS_MASK,
   ATS_REQUEST,
-  type Configuration,
-  type Context,
   EXECUTE,
-  effectiveAccess,
-  effectivePrivilege,
+  faultOf,
   PRIVILEGED,
-  type Stream,
+  type Refused,
+  type Request,
   TRANSLATED,
   WRITE,
-} from './config.ts'
+} from '../common/request.ts'
+import { type Configuration, type Context, effectiveAccess, effectivePrivilege, type Stream } from './config.ts'
 import type { EventQueue } from './eventq.ts'
 import { eventRecord } from './record.ts'
 import type { Stalled, Stalls } from './stall.ts'
 
-/** A transaction as `translateFast` gets it. */
-export interface Request {
-  readonly device: number
-  /** -1: none. */
-  readonly pasid: number
-  readonly hi: number
-  readonly lo: number
-  readonly flags: number
-}
-
-/** Why a transaction is refused. */
-export interface Refusal {
-  /** The event that an ordinary transaction records; 0: none ever (Config says abort, or the SMMU is off). */
-  readonly code: number
-  readonly why: string
-  readonly stage?: 1 | 2
+/** Why a transaction is refused: `code` is the event that an ordinary one records; 0: none (Config says abort, or the SMMU is off). */
+export interface Refusal extends Refused {
   readonly stream?: Stream
   readonly context?: Context
   readonly class?: number
-  readonly ipa?: bigint
   /** Address of the fetch that failed. */
   readonly fetch?: number
-  readonly level?: number
-  readonly entryAddress?: number
-  readonly entry?: bigint
   /** The access to a stage 1 table that stage 2 refused was a write. */
   readonly tableWrite?: boolean
   /** Terminates and is recorded, whatever A, R and S say: stage 1 was bypassed. */
@@ -90,7 +71,7 @@ export class FaultUnit {
     if (response === 'stalled') return this.#stall(request, refusal, live, held)
     const record = recorded ? this.record(request, refusal, 0, 0) : null
     if (record !== null && live) this.#queue.record(record)
-    return this.#fault(request, refusal, record, response)
+    return fault(request, refusal, record, response)
   }
 
   #decide(request: Request, refusal: Refusal): { response: Response; recorded: boolean } {
@@ -130,13 +111,13 @@ export class FaultUnit {
   }
 
   #stall(request: Request, refusal: Refusal, live: boolean, held: Stalled | null): Fault {
-    if (!live) return this.#fault(request, refusal, this.record(request, refusal, 1, 0), 'stalled')
+    if (!live) return fault(request, refusal, this.record(request, refusal, 1, 0), 'stalled')
     const pasid = request.pasid < 0 ? null : request.pasid
     const stalled = held ?? this.#stalls.hold(request.device, pasid, request.hi, request.lo, request.flags)
     const tagged = this.#stalls.tag(stalled)
     const record = tagged ? this.record(request, refusal, 1, stalled.stag) : null
     if (record !== null) stalled.recorded = this.#queue.recordStall(record)
-    return { ...this.#fault(request, refusal, record, 'stalled'), stallTag: stalled.ticket }
+    return { ...fault(request, refusal, record, 'stalled'), stallTag: stalled.ticket }
   }
 
   /** The event record of a refusal. */
@@ -169,28 +150,6 @@ export class FaultUnit {
     })
     return record
   }
-
-  #fault(request: Request, refusal: Refusal, record: Uint32Array | null, response: Response): Fault {
-    const access = request.flags & ACCESS_MASK
-    return {
-      ok: false,
-      code: refusal.code,
-      name: refusal.code === 0 ? 'abort' : events.eventName(refusal.code),
-      device: request.device,
-      pasid: request.pasid < 0 ? null : request.pasid,
-      iova: u64(request.hi, request.lo),
-      access: access === WRITE ? 'write' : access === EXECUTE ? 'execute' : 'read',
-      privileged: (request.flags & PRIVILEGED) !== 0,
-      stage: refusal.stage ?? null,
-      level: refusal.level ?? null,
-      ipa: refusal.stage === 2 ? (refusal.ipa ?? null) : null,
-      entryAddress: refusal.entryAddress === undefined || refusal.entryAddress < 0 ? null : BigInt(refusal.entryAddress),
-      entry: refusal.entry ?? null,
-      why: refusal.why,
-      record: record === null ? null : wordsToU64(record),
-      response,
-    }
-  }
 }
 
 /** What an access counts as: after the STE's overrides; translated transactions are unprivileged data before them (3.9.1.3). */
@@ -205,4 +164,9 @@ export function effective(request: Request, stream: Stream | undefined): { acces
     access: effectiveAccess(access, stream?.instcfg ?? 0),
     privileged: effectivePrivilege(privileged, stream?.privcfg ?? 0),
   }
+}
+
+function fault(request: Request, refusal: Refusal, record: Uint32Array | null, response: Response): Fault {
+  const about = refusal.stage === 2 ? refusal : { ...refusal, ipa: null }
+  return faultOf(request, about, events.eventName(refusal.code), record, response)
 }

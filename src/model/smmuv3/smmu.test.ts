@@ -105,7 +105,7 @@ describe('SMMUv3 as a whole', () => {
     rig.smmu.onInterrupt = () => rig.dma(1, 0x1000)
     expect(rig.dma(1, 0x2000)).toMatchObject({ name: 'F_TRANSLATION', iova: 0x2000n })
     expect(rig.smmu.translateFast(1, -1, 0, 0x3000, 0)).not.toBe(0)
-    expect(rig.smmu.fault).toMatchObject({ iova: 0x3000n })
+    expect(rig.smmu.result.fault).toMatchObject({ iova: 0x3000n })
   })
 
   it('reads its stream table where the registers say after it was off', () => {

@@ -4,19 +4,7 @@
  */
 import type { TranslationStep } from '../../base/explain.ts'
 import { getNumber, maskIn } from '../../base/layout.ts'
-import {
-  type DeviceId,
-  type Fault,
-  type Outcome,
-  type Pasid,
-  PR,
-  PW,
-  PX,
-  type Transaction,
-  UR,
-  UW,
-  UX,
-} from '../../base/types.ts'
+import { type DeviceId, type Outcome, type Pasid, PR, PW, PX, type Transaction, UR, UW, UX } from '../../base/types.ts'
 import { hi32, lo32 } from '../../base/u64.ts'
 import { E_PAGE_REQUEST } from '../../format/smmuv3/events.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
@@ -24,10 +12,11 @@ import { LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { CR0, GBPA, IDR0, REGISTERS, registerNamed } from '../../format/smmuv3/registers.ts'
 import { STE } from '../../format/smmuv3/ste.ts'
 import type { PhysicalMemory } from '../../memory/physical.ts'
+import { checkTransaction, DONE, type FastResult, flagsOf, outcomeOf, TRANSLATED } from '../common/request.ts'
 import type { DeviceMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandQueue } from './commandq.ts'
 import { Commands, type CommandTarget } from './commands.ts'
-import { Configuration, TRANSLATED } from './config.ts'
+import { Configuration } from './config.ts'
 import { EventQueue } from './eventq.ts'
 import { Explainer } from './explain.ts'
 import { FaultUnit } from './faults.ts'
@@ -38,8 +27,7 @@ import { eventRecord } from './record.ts'
 import { AT, ATSCHK, RegisterFile, SMMUEN } from './registers.ts'
 import { type Stalled, Stalls } from './stall.ts'
 import { Tlb } from './tlb.ts'
-import { checkTransaction, flagsOf, outcomeOf } from './transaction.ts'
-import { DONE, Translator } from './translate.ts'
+import { Translator } from './translate.ts'
 
 /** Sizes of the caches, in entries; 0: off. */
 export interface CacheOptions {
@@ -62,6 +50,7 @@ export interface SmmuOptions {
 }
 
 const REGISTER_NAMES = new Map(REGISTERS.map((register) => [register.name, register]))
+const NAMES = { device: 'StreamID', last: 0xffffffff, pasid: 'SubstreamID' }
 const IDR0_AT = registerNamed('IDR0').offset
 const IDR0_ATSRECERR = maskIn(IDR0.fields.ATSRECERR, 0)
 const GBPA_ABORT = maskIn(GBPA.fields.ABORT, 0)
@@ -223,22 +212,16 @@ export class SmmuV3 implements IommuModel {
   // Devices
 
   translate(transaction: Transaction): Outcome {
-    checkTransaction(transaction)
-    const status = this.translateFast(
-      transaction.device,
-      transaction.pasid ?? -1,
-      hi32(transaction.iova),
-      lo32(transaction.iova),
-      flagsOf(transaction),
-    )
-    return outcomeOf(this.#translator, status)
+    checkTransaction(transaction, NAMES)
+    const { device, pasid = -1, iova } = transaction
+    return outcomeOf(this.#translator, this.translateFast(device, pasid, hi32(iova), lo32(iova), flagsOf(transaction)))
   }
 
   /**
    * As `translate`, in numbers.
    * @param pasid -1: none.
-   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (config.ts).
-   * @returns 0: the result is in `paHi`, `paLo`, `rights`, `sizeLog2`; else it is in `fault`.
+   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (common/request.ts).
+   * @returns 0: it got through; `result` has the address, or the fault.
    */
   translateFast(device: number, pasid: number, iovaHi: number, iovaLo: number, flags: number): number {
     const translator = this.#translator
@@ -251,29 +234,18 @@ export class SmmuV3 implements IommuModel {
     return status
   }
 
-  get paHi(): number {
-    return this.#translator.paHi
-  }
-  get paLo(): number {
-    return this.#translator.paLo
-  }
-  get rights(): number {
-    return this.#translator.rights
-  }
-  get sizeLog2(): number {
-    return this.#translator.sizeLog2
-  }
-  get fault(): Fault | null {
-    return this.#translator.fault
+  /** What came of the last translation. Reused by the next one. */
+  get result(): FastResult {
+    return this.#translator
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
-    checkTransaction(transaction)
-    const { device, pasid, iova } = transaction
+    checkTransaction(transaction, NAMES)
+    const { device, pasid = -1, iova } = transaction
     const steps: TranslationStep[] = []
     this.#explainer.steps = steps
     this.#explainer.registers(this.#registers)
-    const status = this.#explaining.translate(device, pasid ?? -1, hi32(iova), lo32(iova), flagsOf(transaction))
+    const status = this.#explaining.translate(device, pasid, hi32(iova), lo32(iova), flagsOf(transaction))
     return { outcome: outcomeOf(this.#explaining, status), steps }
   }
 

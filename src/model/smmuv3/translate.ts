@@ -10,19 +10,20 @@ import { WALK_OK, Walker, type WalkObserver } from '../../format/pt/walker.ts'
 import * as events from '../../format/smmuv3/events.ts'
 import { intermediateBits } from '../../format/smmuv3/features.ts'
 import { CD_BYPASS, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
-import { atsRequest, translatedTransaction } from './ats.ts'
 import {
   ACCESS_MASK,
   ATS_REQUEST,
-  type ConfigObserver,
-  type Configuration,
-  type Context,
+  DONE,
+  type FastResult,
   READ,
-  type Stream,
+  REFUSED,
+  type Request,
   TRANSLATED,
   WRITE,
-} from './config.ts'
-import { effective, type FaultUnit, type Refusal, type Request } from './faults.ts'
+} from '../common/request.ts'
+import { atsRequest, translatedTransaction } from './ats.ts'
+import type { ConfigObserver, Configuration, Context, Stream } from './config.ts'
+import { effective, type FaultUnit, type Refusal } from './faults.ts'
 import {
   refuseCached,
   refuseContext,
@@ -36,10 +37,6 @@ import {
 } from './refusals.ts'
 import type { Stalled } from './stall.ts'
 import { packLeaf, REGIME_EL2, REGIME_STAGE2, type Tlb, type TlbResult } from './tlb.ts'
-
-/** Results of `translate`. */
-export const DONE = 0
-export const REFUSED = 1
 
 /** nG, bit 11 of a stage 1 leaf: the translation belongs to one ASID. */
 const NOT_GLOBAL = 1 << 11
@@ -55,7 +52,7 @@ export interface TranslatorParts {
 }
 
 /** Its fields are the request that it works on, and the result of the last one. */
-export class Translator implements Request, TlbResult {
+export class Translator implements Request, FastResult, TlbResult {
   device = 0
   pasid = -1
   hi = 0

@@ -1,6 +1,7 @@
 /** How requests that fault are answered, by reason. Intel VT-d, table 30 in section 7.1.3. */
 import * as fr from '../../format/vtd/faults.ts'
-import { ANSWER_ABORT, ANSWER_BLOCKED, ANSWER_NO_ACCESS, ANSWER_UNSUPPORTED, ATS_REQUEST, TRANSLATED } from './request.ts'
+import { ATS_REQUEST, TRANSLATED } from '../common/request.ts'
+import { ANSWER_ABORT, ANSWER_BLOCKED, ANSWER_NO_ACCESS, ANSWER_UNSUPPORTED } from './request.ts'
 
 /** Reasons for which a translation request gets "Unsupported Request". */
 const UNSUPPORTED = new Set<number>([

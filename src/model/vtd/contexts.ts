@@ -27,9 +27,9 @@ import {
 } from '../../format/vtd/pasid.ts'
 import { TTM_ABORT_DMA, TTM_LEGACY, TTM_SCALABLE } from '../../format/vtd/registers.ts'
 import type { EntryCache } from '../common/entry-cache.ts'
+import { ATS_REQUEST, EXECUTE, PRIVILEGED, TRANSLATED, WRITE } from '../common/request.ts'
 import { TLB_KIND_SHIFT } from '../common/tlb.ts'
 import type { Registers } from './registers.ts'
-import { ATS_REQUEST, EXECUTE, PRIVILEGED, TRANSLATED, WRITE } from './request.ts'
 
 /** What is done with the address. */
 export const MODE_UNCHANGED = 0

@@ -13,9 +13,10 @@ import {
   RECORD_T2,
 } from '../../format/vtd/records.ts'
 import { FSTS_ICE, FSTS_IQE, FSTS_ITE, FSTS_PFO, FSTS_PPF, GS_IRE, GS_TE, REG } from '../../format/vtd/registers.ts'
+import { ATS_REQUEST, EXECUTE, PRIVILEGED, TRANSLATED, WRITE } from '../common/request.ts'
 import type { Events } from './events.ts'
 import type { Registers } from './registers.ts'
-import { ATS_REQUEST, EXECUTE, PAGE_REQUEST, PRIVILEGED, TRANSLATED, WRITE } from './request.ts'
+import { PAGE_REQUEST } from './request.ts'
 
 const CONDITIONS = FSTS_PFO | FSTS_PPF | FSTS_IQE | FSTS_ICE | FSTS_ITE
 const RECORD_WORDS = FAULT_RECORD_BYTES / 4

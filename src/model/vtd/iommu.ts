@@ -11,10 +11,11 @@
  */
 import type { TranslationStep } from '../../base/explain.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import { type Fault, type Outcome, PASID_LIMIT, type Transaction } from '../../base/types.ts'
+import type { Fault, Outcome, Transaction } from '../../base/types.ts'
 import { hi32, lo32 } from '../../base/u64.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { EntryCache } from '../common/entry-cache.ts'
+import { checkTransaction, flagsOf } from '../common/request.ts'
 import { TlbStore } from '../common/tlb.ts'
 import type { DeviceMessage, Interrupt, InterruptMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { Caches } from './caches.ts'
@@ -29,8 +30,11 @@ import { outcomeOf } from './outcome.ts'
 import { PageRequests } from './page-requests.ts'
 import { contextCommand, iotlbCommand } from './register-commands.ts'
 import { Registers } from './registers.ts'
-import { ATS_REQUEST, EXECUTE, PRIVILEGED, TRANSLATED, type VtdResult, WRITE } from './request.ts'
+import type { VtdResult } from './request.ts'
 import { Translator, type TranslatorParts } from './translate.ts'
+
+/** The segment stands above the 16 bits of a source-id. */
+const NAMES = { device: 'source-id', last: 0xffffff, pasid: 'PASID' }
 
 export class VtdIommu implements IommuModel {
   readonly name = 'Intel VT-d'
@@ -141,7 +145,7 @@ export class VtdIommu implements IommuModel {
   /**
    * Translates without allocation.
    * @param pasid -1: none.
-   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (request.ts).
+   * @param flags READ, WRITE or EXECUTE; PRIVILEGED; ATS_REQUEST or TRANSLATED (common/request.ts).
    * @returns 0: the address is in `result`; 1: it did not get through, and `result` says why.
    */
   translateFast(device: number, pasid: number, iovaHi: number, iovaLo: number, flags: number): number {
@@ -156,19 +160,19 @@ export class VtdIommu implements IommuModel {
   }
 
   translate(transaction: Transaction): Outcome {
-    const { device, pasid, iova } = transaction
-    checkTransaction(transaction)
-    this.#translator.translate(device, pasid ?? -1, hi32(iova), lo32(iova), flagsOf(transaction))
+    const { device, pasid = -1, iova } = transaction
+    checkTransaction(transaction, NAMES)
+    this.#translator.translate(device, pasid, hi32(iova), lo32(iova), flagsOf(transaction))
     const outcome = outcomeOf(this.#translator, transaction)
     if (!outcome.ok) this.#settle()
     return outcome
   }
 
   explain(transaction: Transaction): { outcome: Outcome; steps: TranslationStep[] } {
-    const { device, pasid, iova } = transaction
-    checkTransaction(transaction)
+    const { device, pasid = -1, iova } = transaction
+    checkTransaction(transaction, NAMES)
     this.#explaining ??= this.#uncached()
-    const steps = explain(this.#registers, this.#explaining, device, pasid ?? -1, iova, flagsOf(transaction))
+    const steps = explain(this.#registers, this.#explaining, device, pasid, iova, flagsOf(transaction))
     return { outcome: outcomeOf(this.#explaining, transaction), steps }
   }
 
@@ -228,17 +232,4 @@ export class VtdIommu implements IommuModel {
     // Nobody is there to answer.
     else if (message.kind === 'invalidate') this.#queue.completed(message.tag)
   }
-}
-
-function flagsOf({ access, privileged, kind }: Transaction): number {
-  const what = access === 'write' ? WRITE : access === 'execute' ? EXECUTE : 0
-  const type = kind === 'ats-request' ? ATS_REQUEST : kind === 'translated' ? TRANSLATED : 0
-  return what | type | (privileged === true ? PRIVILEGED : 0)
-}
-
-function checkTransaction({ device, pasid = 0 }: Transaction): void {
-  if (!Number.isInteger(device) || device < 0 || device > 0xffffff)
-    throw new RangeError(`device ${device}: a source-id is an integer of 16 bits, with the segment above`)
-  if (!Number.isInteger(pasid) || pasid < 0 || pasid >= PASID_LIMIT)
-    throw new RangeError(`PASID ${pasid}: an integer from 0 to 0xfffff; leave it out for a request without one`)
 }

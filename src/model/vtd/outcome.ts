@@ -6,30 +6,20 @@ import { levelOf } from '../../format/pt/format.ts'
 import { WALK_NAMES, WALK_OK } from '../../format/pt/walker.ts'
 import { ENTRY_RULES } from '../../format/vtd/check.ts'
 import { faultReason } from '../../format/vtd/faults.ts'
+import { askedBy, translationOf } from '../common/request.ts'
 import { ANSWER_ABORT, ANSWER_NO_ACCESS, ANSWER_UNSUPPORTED } from './request.ts'
 import type { Translator } from './translate.ts'
 
 /** The outcome of a translator's last request. */
 export function outcomeOf(translator: Translator, transaction: Transaction): Outcome {
   const { result } = translator
-  if (!result.refused)
-    return {
-      ok: true,
-      pa: u64(result.paHi, result.paLo),
-      sizeLog2: result.sizeLog2,
-      rights: result.rights,
-      cached: result.cached,
-    }
+  if (!result.refused) return translationOf(result)
   const reason = faultReason(result.reason)
   return {
     ok: false,
     code: result.reason,
     name: reason?.name ?? (result.reason === 0 ? 'refused' : `${result.reason.toString(16)}h`),
-    device: transaction.device,
-    pasid: transaction.pasid ?? null,
-    iova: transaction.iova,
-    access: transaction.access,
-    privileged: transaction.privileged === true,
+    ...askedBy(transaction),
     ...deciding(translator),
     why: whyOf(translator),
     record: result.recorded ? wordsToU64(result.record) : null,

@@ -8,13 +8,14 @@ import { ridPasidOf, TableWalk } from '../../format/vtd/lookup.ts'
 import { PGTT_FIRST_STAGE, PGTT_NESTED, pgttOf } from '../../format/vtd/pasid.ts'
 import { PAGE_REQUEST as DESCRIPTOR, PAGE_REQUEST_BYTES, PAGE_REQUEST_TYPE } from '../../format/vtd/records.ts'
 import { PRS_PPR, PRS_PRO, REG, TTM_ABORT_DMA, TTM_LEGACY, TTM_SCALABLE } from '../../format/vtd/registers.ts'
+import { EXECUTE, PRIVILEGED } from '../common/request.ts'
 import type { DeviceMessage, PageRequestMessage } from '../iommu.ts'
 import type { Caches } from './caches.ts'
 import { type ContextParts, domainOfPasid, ServingContext } from './contexts.ts'
 import type { Events } from './events.ts'
 import type { FaultLog } from './fault-log.ts'
 import type { Registers } from './registers.ts'
-import { EXECUTE, PAGE_REQUEST, PRIVILEGED } from './request.ts'
+import { PAGE_REQUEST } from './request.ts'
 
 export interface PageRequestParts {
   readonly registers: Registers

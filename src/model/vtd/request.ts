@@ -1,16 +1,7 @@
-/** A request as numbers, and what comes back. Intel VT-d, chapter 3 and section 7.1.3. */
+/** What comes of a request. Intel VT-d, chapter 3 and section 7.1.3. */
+import type { FastTranslation } from '../common/request.ts'
 
-/** Flags of a request. The first three are as wide as `need` tables are indexed by: read is 0. */
-export const READ = 0
-export const WRITE = 1 << 0
-/** Execute-Requested: counts only with a PASID. */
-export const EXECUTE = 1 << 1
-/** Privileged-mode-Requested: counts only with a PASID. */
-export const PRIVILEGED = 1 << 2
-/** A translation request; without WRITE its no-write flag is set. */
-export const ATS_REQUEST = 1 << 3
-export const TRANSLATED = 1 << 4
-/** For records of faults only: a page request. */
+/** A flag of a request, for records of faults only: a page request. */
 export const PAGE_REQUEST = 1 << 5
 
 /** How a request that faults is answered. */
@@ -21,7 +12,7 @@ export const ANSWER_ABORT = 2
 export const ANSWER_NO_ACCESS = 3
 
 /** What came of a request. Reused: copy what must last. Words of addresses are signed 32-bit numbers. */
-export class VtdResult {
+export class VtdResult implements FastTranslation {
   /** 0, or the fault reason; for a translation request also of one that is answered with no access. */
   reason = 0
   /** ANSWER_…, when there is a reason, or nothing to tell one by. */

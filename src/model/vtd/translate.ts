@@ -10,6 +10,7 @@ import { blankSpace, type MutableSpace, setFirstStage, setLegacySpace, setSecond
 import * as fr from '../../format/vtd/faults.ts'
 import { TableWalk } from '../../format/vtd/lookup.ts'
 import { PMEN_PRS, REG } from '../../format/vtd/registers.ts'
+import { ATS_REQUEST, EXECUTE, PRIVILEGED, TRANSLATED, WRITE } from '../common/request.ts'
 import { TLB_DATA, type TlbStore } from '../common/tlb.ts'
 import { answerTo, isReported } from './answers.ts'
 import {
@@ -27,17 +28,7 @@ import {
 import type { FaultLog } from './fault-log.ts'
 import { isProtected } from './protected.ts'
 import { lacking, Reasons, secondStageReason } from './reasons.ts'
-import {
-  ANSWER_BLOCKED,
-  ANSWER_NO_ACCESS,
-  ANSWER_UNSUPPORTED,
-  ATS_REQUEST,
-  EXECUTE,
-  PRIVILEGED,
-  TRANSLATED,
-  VtdResult,
-  WRITE,
-} from './request.ts'
+import { ANSWER_BLOCKED, ANSWER_NO_ACCESS, ANSWER_UNSUPPORTED, VtdResult } from './request.ts'
 
 /** Data word of an IOTLB entry: rights 5:0, clean 6, negative 7, log2 of the leaf 13:8, first stage 14; negative ones: status 19:16, root 20. */
 const TLB_CLEAN = 1 << 6
