@@ -25,10 +25,13 @@ export interface Assumed {
   readonly what: string
 }
 
+/** Names of the options that give registers. */
+export type RegisterFlag = 'smmu' | 'vtd' | 'amdvi' | 'riscv'
+
 export interface RegisterTable {
   readonly kind: string
   /** The option's name: `--smmu`. */
-  readonly flag: string
+  readonly flag: RegisterFlag
   readonly title: string
   readonly registers: readonly RegisterPlace[]
   /** What people write before or behind a register's name: the manual's prefix. */

@@ -2,7 +2,7 @@
 export * from './address.ts'
 export type { KnownDevice, LogContext } from './context.ts'
 export * from './explanation.ts'
-export { LONGEST_LINE, stripPrefixes } from './lines.ts'
+export { LIKE_KERNEL_LOG, LONGEST_LINE, stripPrefixes } from './lines.ts'
 export * from './parse.ts'
 export * from './pci-ids.ts'
 export * from './report.ts'

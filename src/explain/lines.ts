@@ -135,3 +135,6 @@ export class LineSplitter {
     this.dropping = false
   }
 }
+
+/** Whether a text is rather a kernel log than anything else: a line has dmesg's time, or begins with what IOMMU drivers begin theirs with. */
+export const LIKE_KERNEL_LOG = /^.{0,80}\[ *\d+\.\d{6}\] |^(DMAR|AMD-Vi|(arm-smmu|arm-smmu-v3|riscv,iommu) [\w.]+): /m
