@@ -62,7 +62,13 @@ export interface Architecture {
   /** Events, as the specification names them. */
   readonly faultNames: readonly string[]
   /** Our words for an event: all that it may be, where the specification has one number for several; empty when none fits. */
-  faultKinds(event: { readonly code: number; readonly name: string; readonly pasid: number | null }): readonly FaultKind[]
+  faultKinds(event: {
+    readonly code: number
+    readonly name: string
+    readonly pasid: number | null
+    /** Its 64-bit words; absent or null: nothing was recorded. */
+    readonly record?: readonly bigint[] | null
+  }): readonly FaultKind[]
   /** What a device with these capabilities cannot do here, whatever a scenario does: share a process. In words; null: nothing. */
   lacks(device: DeviceCapabilities): string | null
   /** What sets it apart together with others; `no-stall` and `no-pasids` follow from what it lacks. */

@@ -1,5 +1,6 @@
 /** The architectures of machines. A further one is one more entry. */
 
+import { amdvi } from './amdvi.ts'
 import type { Architecture } from './architecture.ts'
 import { ERROR_CODES } from './errors.ts'
 import type { Architectures } from './language/scenario.ts'
@@ -8,7 +9,7 @@ import { riscv } from './riscv.ts'
 import { smmuv3 } from './smmuv3.ts'
 import { vtd } from './vtd.ts'
 
-const ALL: readonly Architecture[] = [smmuv3, riscv, vtd]
+const ALL: readonly Architecture[] = [smmuv3, riscv, vtd, amdvi]
 
 /** What a machine has of which nothing is said. */
 export const STANDARD: string = smmuv3.kind

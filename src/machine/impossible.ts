@@ -40,13 +40,12 @@ const STALLS: DeviceCapabilities = {
   responseNeedsPasid: true,
 }
 
-/** What this machine is called in `on:`: its traits, then its kind. */
+/** What this machine is called in `on:`: its traits, then its kind, then what its options take away. */
 export function namesOf({ architecture, iommuOptions }: Pick<Machine, 'architecture' | 'iommuOptions'>): readonly string[] {
   const { traits, kind } = architecture
-  const more: Trait[] = []
-  if (architecture.lacks(STALLS) !== null) more.push('no-stall')
-  if ((architecture.lacksPasids?.(iommuOptions) ?? null) !== null) more.push('no-pasids')
-  return [...traits, ...more, kind]
+  const stalls: Trait[] = architecture.lacks(STALLS) === null ? [] : ['no-stall']
+  const pasids: Trait[] = (architecture.lacksPasids?.(iommuOptions) ?? null) === null ? [] : ['no-pasids']
+  return [...traits, ...stalls, kind, ...pasids]
 }
 
 /** `lacks` of an architecture that cannot hold a transaction. @param iommu `a RISC-V IOMMU`. */

@@ -3,13 +3,11 @@ import { describe } from '../base/layout.ts'
 import { IommError } from '../core/error.ts'
 import { descriptorName, kindOf } from '../driver/vtd/command-queue.ts'
 import { VtdDriver, type VtdDriverOptions } from '../driver/vtd/driver.ts'
-import { x86Cpu } from '../format/pt/x86.ts'
 import { DESCRIPTORS, descriptorType } from '../format/vtd/descriptors.ts'
 import * as fault from '../format/vtd/faults.ts'
-import type { CpuDescription } from '../mm/system.ts'
 import { VtdIommu } from '../model/vtd/iommu.ts'
 import type { VtdOptions } from '../model/vtd/options.ts'
-import type { Architecture, CpuChoice, Hardware, SeenCommand, Wanted } from './architecture.ts'
+import type { Architecture, Hardware, SeenCommand, Wanted } from './architecture.ts'
 import { commandText, type FieldWords } from './command-text.ts'
 import { hardware } from './hardware.ts'
 import { lacksStalls } from './impossible.ts'
@@ -17,6 +15,7 @@ import { object, optional, type Read } from './language/object.ts'
 import { flag, integer, oneOf } from './language/shape.ts'
 import type { FaultKind } from './language/words.ts'
 import { startGuest } from './vtd-guest.ts'
+import { powerOfTwo, x86Cpus } from './x86.ts'
 
 const cacheKeys = {
   iotlb: optional(integer(0, 1 << 20), 'Translations that the IOTLB holds, rounded up to a power of two; 0: off.'),
@@ -56,22 +55,6 @@ const keys = {
   caches: optional(object('caches', cacheKeys), 'Sizes of its caches.'),
 }
 type Options = Partial<Read<typeof keys>>
-
-function cpu(choice: CpuChoice): CpuDescription {
-  const { pageSize = '4K', hardwareUpdates = 'dirty', addressBits = 48 } = choice
-  if (pageSize !== '4K') throw new IommError('Unsupported', `x86 CPUs have pages of 4K, not of ${pageSize}`)
-  if (hardwareUpdates !== 'dirty')
-    throw new IommError('Unsupported', 'x86 CPUs always set accessed and dirty flags by themselves (hardwareUpdates: dirty)')
-  return {
-    ...x86Cpu(addressBits > 48 ? 5 : 4),
-    // PCIDs; an IOMMU knows nothing of them.
-    asidBits: choice.asidBits ?? 12,
-    cpus: choice.cpus ?? 4,
-    kpti: choice.kpti ?? false,
-  }
-}
-
-const powerOfTwo = (size: number) => (size === 0 ? 0 : 2 ** Math.ceil(Math.log2(size)))
 
 function modelOptions(options: Options): VtdOptions {
   const { iotlb, config } = options.caches ?? {}
@@ -251,6 +234,6 @@ export const vtd: Architecture = {
   traits: ['valid-only', 'sets-flags'],
   lacksPasids: (options) =>
     (options as Options).mode === 'legacy' ? 'legacy mode has no PASIDs, so devices and processes share nothing' : null,
-  cpu,
+  cpu: x86Cpus,
   build,
 }

@@ -18,7 +18,9 @@ export function decodeEvent(words: Uint32Array): FaultReport {
   if (event === undefined) return { device: null, pasid: null, address: null, code, name, record, text: `${name}: not defined` }
   const fields: Readonly<Record<string, number | bigint | undefined>> = decode(event.layout, words)
   const device = fields.DeviceID === undefined ? null : Number(fields.DeviceID)
-  const pasid = fields.GN !== 1 ? null : code === INVALID_PPR_REQUEST ? pprPasid(words) : eventPasid(words)
+  // Requests without PASID use entry 0 (DTE.GIOV), and events say so.
+  const named = fields.GN !== 1 ? 0 : code === INVALID_PPR_REQUEST ? pprPasid(words) : eventPasid(words)
+  const pasid = named === 0 ? null : named
   const address = fields.Address === undefined ? null : BigInt(fields.Address)
   const parts = [
     ...(device === null ? [] : [`DeviceID ${hex(device)}${pasid === null ? '' : `, PASID ${hex(pasid)}`}`]),

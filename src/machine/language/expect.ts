@@ -115,7 +115,7 @@ export type Expectation = OneExpectation & {
   readonly on?: Readonly<Partial<Record<string, OneExpectation>>>
 }
 
-/** What is expected of a machine. @param names its traits, and last its kind: what is said of it goes over what is said of all with a trait. */
+/** What is expected of a machine. @param names what it is called in `on:`; what is said of a later one goes over what is said of those before. */
 export function expectationOn(names: readonly string[], { on, ...common }: Expectation): OneExpectation {
   return Object.assign({}, common, ...names.map((name) => on?.[name]))
 }
