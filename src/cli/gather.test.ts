@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -48,6 +48,27 @@ describe('iomm gather', () => {
     for (const value of values) expect(image.includes(value)).toBe(false)
     const before = (await openInput(join(root, 'examples/two-domains.yaml'))).graph()
     expect((await openInput(to)).graph().pasidTables.length).toBe(before.pasidTables.length)
+  })
+
+  it.each(['two-domains', 'identity-and-blocked'])(
+    'verify accepts what it writes of the scenario %s, whose devices have no PCI address',
+    async (name) => {
+      const to = join(folder, `${name}-verified`)
+      await gather(join(root, `examples/${name}.yaml`), '-o', to)
+      const verified = await runCommand(verifyCommand(), [to])
+      expect(verified.stdout).toMatch(/tables +[1-9]\d* passed +0 failed/)
+      expect(verified.exitCode).toBe(EXIT_OK)
+    },
+  )
+
+  it('verify accepts what it writes of a dump that names no devices, an unused one among them', async () => {
+    const to = join(folder, 'nameless')
+    const core = join(folder, 'nameless.elf')
+    writeFileSync(core, gunzipSync(readFileSync(join(root, 'test/fixtures/arm64-smmuv3-s1/tables.elf.gz'))))
+    await gather(core, '--smmu', 'strtab-base=0x44b72000,strtab-base-cfg=0x10210', '-o', to)
+    const verified = await runCommand(verifyCommand(), [to])
+    expect(verified.stdout).toMatch(/tables +[1-9]\d* passed +0 failed/)
+    expect(verified.exitCode).toBe(EXIT_OK)
   })
 
   it('leaves a folder alone that exists, and nothing behind when it fails', async () => {

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { Command } from 'commander'
 import { hex, hexPad, size } from '../base/hex.ts'
-import type { EntryView, MachineGraph, RangeView, SpaceNode } from '../inspect/graph.ts'
+import type { DeviceNode, EntryView, MachineGraph, RangeView, SpaceNode } from '../inspect/graph.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { elfCore } from '../node/elf-writer.ts'
 import { factsOf } from './checks/facts.ts'
@@ -153,6 +153,9 @@ function pciFacts(detail: string) {
   }
 }
 
+/** Names that say nothing outside of their scenario are left out: such a device is called by its id. */
+const nameOf = ({ name, id }: DeviceNode) => (PCI_NAME.test(name) ? name : hex(id))
+
 const words = (entry: EntryView) => entry.words.map((word) => hexPad(word, 16).slice(2))
 
 /** Per device the raw entry, and per PASID the raw entry and the leaves by size. */
@@ -173,7 +176,7 @@ function tableFacts(graph: MachineGraph, names: FactNames): Record<string, unkno
     add(0, device.space, null)
     const table = graph.pasidTables.find(({ id }) => id === device.pasidTable)
     for (const { pasid, state, space, entry } of table?.entries ?? []) if (state === 'valid') add(pasid, space, entry)
-    out[device.name] = { [names.deviceWords]: words(device.entry), spaces: found }
+    out[nameOf(device)] = { [names.deviceWords]: words(device.entry), spaces: found }
   }
   return out
 }
@@ -203,7 +206,7 @@ function sampleTranslations(graph: MachineGraph) {
       const space = id === null ? undefined : spaces.get(id)
       return (space === undefined || space.over !== null ? [] : space.ranges.filter(readable).slice(0, SAMPLES)).map(
         ({ start, output }) => ({
-          device: device.name,
+          device: nameOf(device),
           devid: device.id,
           pasid,
           iova: hex(start),

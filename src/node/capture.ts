@@ -26,8 +26,8 @@ export interface Capture {
   register(offset: number, bytes: 4 | 8): bigint | null
   /** PCI devices by requester id. */
   readonly names: Names
-  /** Id of a device by its PCI address; null when the text is none. */
-  deviceId(bdf: string): number | null
+  /** Id of a device by its PCI address, or by the number that a device without one is called by (`0x30`); null when the text is neither. */
+  deviceId(name: string): number | null
   readonly side: CaptureSide
   /** The file that the facts came from, for messages. */
   readonly sideFile: string
@@ -70,7 +70,7 @@ export function captureOf(core: Dump, side: CaptureSide, sideFile: string): Capt
     core,
     register: registerReader(side.registers),
     names: namesOf(side),
-    deviceId: (bdf) => told.get(bdf) ?? requesterId(bdf),
+    deviceId: (name) => told.get(name) ?? requesterId(name) ?? numberedId(name),
     side,
     sideFile,
   }
@@ -113,6 +113,11 @@ export function requesterId(bdf: string): number | null {
   const [segment, bus, device, fn] = match.slice(1).map((part) => Number.parseInt(part ?? '0', 16))
   if (device! > 31 || segment! > 0xffff) return null
   return segment! * 65536 + (bus! << 8) + (device! << 3) + fn!
+}
+
+/** `0x30`: what a device is called of which only the id is known. */
+function numberedId(name: string): number | null {
+  return /^0x[0-9a-f]{1,8}$/i.test(name) ? Number(name) : null
 }
 
 /** Ids that the lists tell. Firmware may give a device another one than its PCI address says. */
