@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { parseNumber } from '../base/hex.ts'
 import type { Transaction } from '../base/types.ts'
+import { LIKE_KERNEL_LOG } from '../explain/index.ts'
 import type { Finding, MachineGraph, Names } from '../inspect/graph.ts'
 import { MOST_BYTES } from '../machine/language/load.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
@@ -114,10 +115,7 @@ const OTHER_TEXTS: readonly { like: RegExp; what: string }[] = [
     what: "this is a capture's side.json: give the folder that it is in; or a dump as INPUT, and this as --registers.",
   },
   { like: /^\s*\{[^\n]*"ops"\s*:/, what: "these are vectors of a reference model: 'iomm verify' runs them." },
-  {
-    like: /^.{0,80}\[ *\d+\.\d{6}\] |^(DMAR|AMD-Vi|(arm-smmu|arm-smmu-v3|riscv,iommu) [\w.]+): /m,
-    what: "this is a kernel log: 'iomm explain' reads it.",
-  },
+  { like: LIKE_KERNEL_LOG, what: "this is a kernel log: 'iomm explain' reads it." },
 ]
 
 /** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */

@@ -6,10 +6,10 @@ import type { Command } from 'commander'
 import { hex, parseNumber } from '../base/hex.ts'
 import { InputError, namesOf, type RegisterSource, type RegisterValue, readRegisterFile, registerReader } from '../node/index.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { REGISTER_TABLES, type RegisterPlace, type RegisterTable, withArticle } from './register-tables.ts'
+import { REGISTER_TABLES, type RegisterFlag, type RegisterPlace, type RegisterTable, withArticle } from './register-tables.ts'
 
-/** Options of a command that reads dumps. */
-export interface RegisterOptions {
+/** Options of a command that reads dumps; `--smmu name=value,…` and the others may come several times. */
+export interface RegisterOptions extends Readonly<Partial<Record<RegisterFlag, readonly string[]>>> {
   /** `--registers FILE`. */
   readonly registers?: string
   /** `--base ADDRESS`. */
@@ -18,10 +18,6 @@ export interface RegisterOptions {
   readonly stop?: true
   /** `--scan N`: which of several tables that were found. */
   readonly scan?: number
-  readonly smmu?: readonly string[]
-  readonly vtd?: readonly string[]
-  readonly amdvi?: readonly string[]
-  readonly riscv?: readonly string[]
 }
 
 const collect = (text: string, before: readonly string[] = []) => [...before, text]
@@ -177,8 +173,8 @@ function tableOf({ kind, registers }: Awaited<ReturnType<typeof readRegisterFile
   )
 }
 
-function textsOf(options: RegisterOptions, flag: string): readonly string[] {
-  return (options as Readonly<Record<string, readonly string[] | undefined>>)[flag] ?? []
+function textsOf(options: RegisterOptions, flag: RegisterFlag): readonly string[] {
+  return options[flag] ?? []
 }
 
 /** What to give when a dump comes without registers. */
