@@ -15,6 +15,7 @@ import {
   InputError,
   isCapture,
   isText,
+  isTranslationText,
   kindOfDump,
   lookForDump,
   openBytes,
@@ -30,6 +31,7 @@ import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.t
 import { type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
 import { scanDump } from './scan.ts'
+import { openedTables } from './translation-text.ts'
 
 export interface OpenedMachine {
   readonly title: string
@@ -72,7 +74,12 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
       path,
       base === undefined ? { look: (head) => (isText(headOf(head)) ? null : lookForDump(head)) } : {},
     )
-    if (base === undefined && isText(headOf(source))) return openedScenario(source, path === '-' ? source.name : path)
+    const name = path === '-' ? source.name : path
+    const head = headOf(source)
+    if (base === undefined && isText(head))
+      return isTranslationText(new TextDecoder().decode(head))
+        ? openedTables(textOf(source, name, MOST_TABLE_TEXT), name, options)
+        : openedScenario(textOf(source, name, MOST_BYTES), name)
     if (base === undefined) kindOfDump(source)
     const registers = await registersFrom(options)
     const dump = await openDumpBytes(source, base === undefined ? {} : { base: Number(base) })
@@ -118,14 +125,19 @@ const OTHER_TEXTS: readonly { like: RegExp; what: string }[] = [
   { like: LIKE_KERNEL_LOG, what: "this is a kernel log: 'iomm explain' reads it." },
 ]
 
-/** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */
-function openedScenario(source: ByteSource, path: string): OpenedMachine {
-  if (source.size > MOST_BYTES)
-    throw new CliError(EXIT_INPUT, `${path}: text of ${source.size} bytes; a scenario has ${MOST_BYTES} at most.`)
+/** Text of debug files has a line for each page that devices reach: this is half a million of them. */
+const MOST_TABLE_TEXT = 64 << 20
+
+function textOf(source: ByteSource, path: string, most: number): string {
+  if (source.size > most) throw new CliError(EXIT_INPUT, `${path}: text of ${source.size} bytes; at most ${most} are read.`)
   const bytes = new Uint8Array(source.size)
   source.read(0, bytes)
   source.close()
-  const text = new TextDecoder().decode(bytes)
+  return new TextDecoder().decode(bytes)
+}
+
+/** A scenario as a machine: as it is after its last step. Whether its expectations held is `iomm run`'s to say. */
+function openedScenario(text: string, path: string): OpenedMachine {
   const other = OTHER_TEXTS.find(({ like }) => like.test(text.slice(0, 65536)))
   if (other !== undefined) throw new CliError(EXIT_INPUT, `${path}: ${other.what}`)
   const { machine } = completeRun(scenarioOf(text, path))

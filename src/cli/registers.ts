@@ -16,6 +16,8 @@ export interface RegisterOptions extends Readonly<Partial<Record<RegisterFlag, r
   readonly base?: bigint
   /** `--stop`: a running guest stands still while it is read. */
   readonly stop?: true
+  /** `--unit NAME`: which IOMMU of a text that is of several. */
+  readonly unit?: string
   /** `--scan N`: which of several tables that were found. */
   readonly scan?: number
 }
@@ -28,7 +30,11 @@ export function withRegisterOptions(command: Command): Command {
     .option('--base <address>', 'the input is a raw image of memory from this address on', baseArgument)
     .option('--stop', 'a running guest (--qmp) stands still while it is read')
     .option('--scan <number>', 'which of the tables to take that were found in a dump without registers', scanArgument)
-    .option('--registers <file>', "registers of the IOMMU: a capture's side.json, or a JSON list of {name, value}")
+    .option(
+      '--registers <file>',
+      "registers of the IOMMU: a capture's side.json, a JSON list of {name, value}, or the text of Linux' debug file iommu_regset",
+    )
+    .option('--unit <name>', 'which IOMMU, where a text of debug files is of several: dmar1')
   for (const table of REGISTER_TABLES)
     command.option(
       `--${table.flag} <name=value,...>`,
@@ -45,6 +51,9 @@ images; packed with gzip or zstd or not; '-' is standard input. A dump holds mem
 ${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(18)} ${example}`).join('\n')}
 Registers that are not given are assumed where that is safe, and the findings say so. Without any, memory is looked through for tables that
 hold together; the findings say what was found, and what speaks for it.
+
+Text of debug files (/sys/kernel/debug/iommu): intel/iommu_regset and lines of amd/iommu*/mmio are --registers; intel/dmar_translation_struct,
+with domain_translation_struct behind it or not, is INPUT by itself: tables as far as it lists them.
 
 Running guests: INPUT is the socket of QEMU's -qmp unix:SOCKET,server=on,wait=off, or is left out and --qmp SOCKET given. Memory comes from
 the guest's shared memory file (memory-backend-file,share=on) where there is one, else page by page through the monitor.`
@@ -67,7 +76,7 @@ export async function registersFrom(options: RegisterOptions): Promise<RegisterS
   const given = REGISTER_TABLES.filter(({ flag }) => textsOf(options, flag).length > 0)
   if (given.length > 1)
     throw new CliError(EXIT_USAGE, `${given.map(({ flag }) => `--${flag}`).join(' and ')}: one kind of IOMMU at a time.`)
-  const file = options.registers === undefined ? null : await readRegisterFile(options.registers)
+  const file = options.registers === undefined ? null : await readRegisterFile(options.registers, options.unit ?? null)
   if (file === null && given.length === 0) return null
   const table = given[0] ?? tableOf(file!, options.registers!)
   if (file !== null && file.kind !== null && file.kind !== table.kind)

@@ -7,6 +7,7 @@ export * from './dump/open.ts'
 export * from './elf.ts'
 export * from './errors.ts'
 export * from './registers.ts'
+export * from './registers-text.ts'
 export {
   type CaptureSide,
   type DebugTranslation,
@@ -19,4 +20,5 @@ export {
   parseSide,
   type SpaceFacts,
 } from './side.ts'
+export * from './translation-text.ts'
 export * from './unpack.ts'

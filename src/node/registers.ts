@@ -7,6 +7,7 @@
 import * as v from 'valibot'
 import type { Names } from '../inspect/graph.ts'
 import { InputError } from './errors.ts'
+import { chosenUnit, isRegisterText, parseRegisterText } from './registers-text.ts'
 import { Big, type CaptureSide, parseSide, Small } from './side.ts'
 import { readUnpacked } from './unpack.ts'
 
@@ -72,11 +73,13 @@ export interface RegisterFileContents {
 const FILE_LIMIT = 64 << 20
 
 /**
- * Reads a capture's side.json, packed or not, or a plain list of registers.
+ * Reads a capture's side.json, packed or not, a plain list of registers, or the text of debug files.
+ * @param unit name of the IOMMU in a text of several.
  * @throws InputError naming the place of what is wrong.
  */
-export async function readRegisterFile(path: string): Promise<RegisterFileContents> {
+export async function readRegisterFile(path: string, unit: string | null = null): Promise<RegisterFileContents> {
   const text = new TextDecoder().decode(await readUnpacked(path, FILE_LIMIT))
+  if (isRegisterText(text)) return { ...chosenUnit(path, parseRegisterText(text), unit), side: null }
   let json: unknown
   try {
     json = JSON.parse(text)
