@@ -10,7 +10,10 @@ export interface Group {
   readonly members: readonly number[]
 }
 
-/** So many addresses of a group are listed. */
+/** Columns of `who:` and the like. */
+const LABEL = 9
+
+/** So many addresses (and lines) of a group are listed. */
 const LISTED = 4
 
 /** Remarks of so many members of a group are told. */
@@ -46,19 +49,21 @@ export function groupText(
   const told = explanations[group.first]!
   const { members } = group
   const times = members.length > 1 ? `${members.length} times: ` : ''
-  const lines = [...wrapped(harmless(`${times}${told.headline}`), 0, paint.bold)]
-  const others = members.slice(1).map((index) => findings[index]!.line)
-  const where = others.length === 0 ? '' : `, and ${others.slice(0, LISTED).join(', ')}${others.length > LISTED ? ', …' : ''}`
+  const addresses = addressesOf(group, findings, told)
+  const headline = addresses.length > 1 ? told.headline.replace(addresses[0]!, `${addresses[0]} and others`) : told.headline
+  const lines = [...wrapped(harmless(`${times}${headline}`), 0, paint.bold)]
   const by = finding.printer === 'linux' ? '' : `, printed by ${finding.printer === 'xen' ? 'Xen' : 'QEMU'}`
-  lines.push(paint.dim(`  ${ARCH_TITLES[finding.arch]}, line ${finding.line}${where}${by}`))
+  const where = linesText(members.map((index) => findings[index]!.line))
+  lines.push(paint.dim(`  ${ARCH_TITLES[finding.arch]}, ${where}${by}`))
   const row = (label: string, text: string | null) => {
-    if (text !== null) lines.push(...wrapped(`${label.padEnd(9)}${harmless(text)}`, 2))
+    if (text !== null) lines.push(...wrapped(`${label.padEnd(LABEL)}${harmless(text)}`, 2, undefined, LABEL))
   }
+  const below = (text: string) => lines.push(...wrapped(harmless(text), 2 + LABEL, undefined, 0))
   row('who:', told.who)
   row('PASID:', told.pasid)
-  row('address:', addressText(group, findings, told))
-  for (const kind of told.address?.kinds ?? []) row('', `${HOW_SURE[kind.confidence]} ${kind.says} (${kind.rule})`)
-  if (told.address !== null && told.address.kinds.length === 0) row('', 'what kind of address it is, is not known')
+  row('address:', told.address === null ? null : listed(addresses))
+  for (const kind of told.address?.kinds ?? []) below(`${HOW_SURE[kind.confidence]} ${kind.says} (${kind.rule})`)
+  if (told.address !== null && told.address.kinds.length === 0) below('what kind of address it is, is not known')
   row('meaning:', told.meaning)
   row('fields:', fieldsText(finding))
   list('Likely causes:', told.causes, lines, paint, true)
@@ -77,12 +82,20 @@ function list(title: string, items: readonly string[], lines: string[], paint: P
   })
 }
 
-/** The addresses of a group. */
-function addressText({ members }: Group, findings: readonly Finding[], { address }: Explanation): string | null {
-  if (address === null) return null
-  const all = [...new Set(members.map((index) => findings[index]!.report.address))]
-  const more = all.length > LISTED ? ` and ${all.length - LISTED} more` : ''
-  return `${all.slice(0, LISTED).join(', ')}${more}`
+/** The addresses of a group, each once. */
+function addressesOf({ members }: Group, findings: readonly Finding[], { address }: Explanation): string[] {
+  if (address === null) return []
+  return [...new Set(members.map((index) => findings[index]!.report.address))].filter((one) => one !== null)
+}
+
+function listed(items: readonly (string | number)[]): string {
+  const more = items.length > LISTED ? ` and ${items.length - LISTED} more` : ''
+  return `${items.slice(0, LISTED).join(', ')}${more}`
+}
+
+/** `line 3`, `lines 3, 5, 8, 9 and 12 more`. */
+function linesText(numbers: readonly number[]): string {
+  return `${numbers.length === 1 ? 'line' : 'lines'} ${listed(numbers)}`
 }
 
 /** Decoded facts that the lines above do not say; raw words and what is only there for programs are left out. */
@@ -99,10 +112,15 @@ const UNSAID = new Set([
   'driver',
 ])
 
+/** Numbers that kernels print in hex. */
+const IN_HEX = new Set(['fault_index', 'domain'])
+
+const inHex = (value: unknown) => (typeof value === 'number' ? `0x${value.toString(16)}` : valueText(value))
+
 function fieldsText({ report }: Finding): string | null {
   const parts = Object.entries(report.fields)
     .filter(([key, value]) => !UNSAID.has(key) && value !== null && !(Array.isArray(value) && value.length === 0))
-    .map(([key, value]) => `${key.replaceAll('_', ' ')} ${valueText(value)}`)
+    .map(([key, value]) => `${key.replaceAll('_', ' ')} ${IN_HEX.has(key) ? inHex(value) : valueText(value)}`)
   return parts.length === 0 ? null : parts.join(', ')
 }
 

@@ -40,15 +40,37 @@ describe('iomm explain', () => {
     expect(stdout).toMatch(/PASID: +none/)
     expect(stdout).toMatch(/meaning: fault reason 0x06 \(LGN\.3\): read/)
     expect(stdout).toContain('Likely causes:')
-    expect(stdout).toMatch(/1 report, 1 different\.\n$/)
+    expect(stdout).toMatch(/\n1 report\.\n$/)
   })
 
   it('counts alike reports once, with their addresses', async () => {
     const lines = ['ffff0000', 'fffe0000', 'fffd0000'].map((at) => FAULT.replace('dceff000', at)).join('')
     const { stdout } = await explain(await file('three.txt', lines))
-    expect(stdout).toMatch(/^3 times: DMA read of 0xffff0000/)
+    expect(stdout).toMatch(/^3 times: DMA read of 0xffff0000 and others by 0000:00:16\.7 refused/)
+    expect(stdout).toContain('  Intel VT-d, lines 1, 2, 3\n')
     expect(stdout).toContain('address: 0xffff0000, 0xfffe0000, 0xfffd0000')
-    expect(stdout).toContain('3 reports, 1 different.')
+    expect(stdout).toContain('3 reports of 1 kind.')
+  })
+
+  it('puts what kind of address it is below the address, and wraps values below values', async () => {
+    const lines = (await explain(await file('wrap.txt', FAULT))).stdout.split('\n')
+    const at = lines.findIndex((line) => line.startsWith('  address: 0xdceff000'))
+    expect(lines[at + 1]).toMatch(/^ {11}perhaps neither near 4 GiB/)
+    expect(lines[at + 2]).toMatch(/^ {11}\S/)
+  })
+
+  it('writes numbers as kernels do: in hex', async () => {
+    const index =
+      'DMAR: [INTR-REMAP] Request device [00:11.0] fault index 3b [fault reason 38] Blocked an interrupt request due to source-id verification failure\n'
+    expect((await explain(await file('index.txt', index))).stdout).toMatch(/fields: +fault index 0x3b/)
+    const domain = 'AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x001a address=0xfffc8000 flags=0x0050]\n'
+    expect((await explain(await file('domain.txt', domain))).stdout).toMatch(/fields: +domain 0x1a,/)
+  })
+
+  it('leaves abbreviations as they are', async () => {
+    const fault = (cause: number) => `riscv,iommu 10010000.iommu: Fault ${cause} devid: 0x10 iotval: 82d00000 iotval2: 0\n`
+    expect((await explain(await file('mrif.txt', fault(264)))).stdout).toMatch(/meaning: cause 264 .*: MRIF access fault/)
+    expect((await explain(await file('page.txt', fault(15)))).stdout).toMatch(/: write\/AMO page fault/)
   })
 
   it('says so where nothing is reported', async () => {
@@ -75,9 +97,9 @@ describe('iomm explain', () => {
   })
 
   it('reads packed logs, and UTF-16 as Windows writes it', async () => {
-    expect((await explain(await file('log.gz', gzipSync(FAULT)))).stdout).toContain('1 report, 1 different.')
+    expect((await explain(await file('log.gz', gzipSync(FAULT)))).stdout).toContain('\n1 report.\n')
     const wide = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(FAULT, 'utf16le')])
-    expect((await explain(await file('wide.txt', wide))).stdout).toContain('1 report, 1 different.')
+    expect((await explain(await file('wide.txt', wide))).stdout).toContain('\n1 report.\n')
   })
 
   it('refuses what is no text, and names the place', async () => {

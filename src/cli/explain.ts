@@ -103,8 +103,9 @@ function printText(log: ParsedLog, explanations: readonly Explanation[], machine
     const walk = walked === null ? [] : walkLines(walked, finding, machine!, paint)
     print(`${groupText(group, findings, explanations, paint, walk)}\n\n`)
   }
+  const alike = groups.length < findings.length ? ` of ${groups.length} ${groups.length === 1 ? 'kind' : 'kinds'}` : ''
   const more = log.dropped === 0 ? '' : ` ${log.dropped} more are not shown.`
-  print(`${findings.length} ${findings.length === 1 ? 'report' : 'reports'}, ${groups.length} different.${more}`)
+  print(`${findings.length} ${findings.length === 1 ? 'report' : 'reports'}${alike}.${more}`)
 }
 
 interface Walk {

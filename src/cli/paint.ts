@@ -22,18 +22,18 @@ export const COLOURS: Painter = { bold: sgr(1), dim: sgr(2), good: sgr(32), bad:
 const WIDEST = 100
 const NARROWEST = 40
 
-/** Words of a text in lines that fit, indented; continued lines two further. */
-export function wrapped(text: string, indent: number, paint: (line: string) => string = plain): string[] {
+/** Words of a text in lines that fit, indented; continued lines two further, or as far as `hanging` says. */
+export function wrapped(text: string, indent: number, paint: (line: string) => string = plain, hanging = 2): string[] {
   const columns = Math.max(NARROWEST, Math.min(WIDEST, process.stdout.columns ?? WIDEST))
   const lines: string[] = []
   let line = ''
   for (const word of text.split(' ')) {
-    const margin = indent + (lines.length > 0 ? 2 : 0)
+    const margin = indent + (lines.length > 0 ? hanging : 0)
     if (line !== '' && margin + line.length + 1 + word.length > columns) {
       lines.push(' '.repeat(margin) + paint(line))
       line = word
     } else line = line === '' ? word : `${line} ${word}`
   }
-  lines.push(' '.repeat(indent + (lines.length > 0 ? 2 : 0)) + paint(line))
+  lines.push(' '.repeat(indent + (lines.length > 0 ? hanging : 0)) + paint(line))
   return lines
 }

@@ -13,7 +13,12 @@ export function riscvMeaning({ finding }: Case): string | null {
       ? ', by the first stage (or the only one)'
       : ''
   const own = code < 256 ? 'the same number as the exception of a CPU' : 'of the IOMMU alone'
-  return `cause ${code} (${own}): ${name.charAt(0).toLowerCase()}${name.slice(1)}${stage}`
+  return `cause ${code} (${own}): ${uncapitalized(name)}${stage}`
+}
+
+/** `Read page fault` inside of a sentence; `MRIF` stays what it is. */
+function uncapitalized(name: string): string {
+  return /^[A-Z][a-z]/.test(name) ? `${name.charAt(0).toLowerCase()}${name.slice(1)}` : name
 }
 
 export function adviseRiscv(of: Case, advice: Advice): void {

@@ -61,7 +61,15 @@ function adviseFault(of: Case, code: number, advice: Advice): void {
     advice.remarks.push('the context entry decided: no page table was reached, so whether the address is mapped plays no part')
     if (report.device?.endsWith('.0') === true)
       advice.next.push('whether the device was removed, suspended or not yet attached at that time')
-    else advice.next.push('a DMA alias quirk in the kernel, if it is an alias')
+    else {
+      advice.next.push('a DMA alias quirk in the kernel, if it is an alias')
+      if (isKind(of, 'below-4g') && !isKind(of, 'known-region')) {
+        advice.causes.push(
+          'firmware uses memory of its own through a function that it hides: then it has to tell the kernel (a reserved region, RMRR), or show the function',
+        )
+        advice.next.push('the boot memory map (dmesg: BIOS-e820): is the address in a reserved range?')
+      }
+    }
   } else if ([0x05, 0x06, 0x79, 0x85, 0x86].includes(code)) {
     const lacking = code === 0x05 || code === 0x85 ? 'write' : code === 0x79 ? 'read and write' : 'read'
     advice.remarks.push(

@@ -30,6 +30,14 @@ describe('explanations', () => {
     expect(explain(vtd('03:00.0', '0x02'))[0]!.remarks.join()).toContain('whether the address is mapped plays no part')
   })
 
+  it('a hidden function at an address like those of memory may be firmware; one of the DMA API is not', () => {
+    const [told] = explain(vtd('00:12.4', '0x02', '0xb7fff000'))
+    expect(told!.causes).toContainEqual(expect.stringMatching(/a function that it hides.*RMRR/))
+    expect(told!.next).toContainEqual(expect.stringContaining('boot memory map'))
+    expect(explain(vtd('03:00.1', '0x02', '0xfffc0000'))[0]!.causes.join()).not.toContain('RMRR')
+    expect(explain(vtd('03:00.0', '0x02', '0xb7fff000'))[0]!.causes.join()).not.toContain('RMRR')
+  })
+
   it('an address that the boot memory map has as reserved is memory of firmware', () => {
     const map = 'BIOS-e820: [mem 0x00000000dce00000-0x00000000dcffffff] reserved\n'
     const [told] = explain(map + vtd('03:00.0', '0x06'))
