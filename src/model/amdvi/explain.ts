@@ -1,18 +1,16 @@
 /** Each step of a translation in words: what was read, where, and what follows from it. It sees what the translator sees. */
 import type { TranslationStep } from '../../base/explain.ts'
-import { hex, size } from '../../base/hex.ts'
-import { describe, type Layout, type Words, wordsToU64 } from '../../base/layout.ts'
+import { hex } from '../../base/hex.ts'
+import type { Layout, Words } from '../../base/layout.ts'
 import { rightsText } from '../../base/types.ts'
-import { u64 } from '../../base/u64.ts'
 import { WAY_ABORT, WAY_BYPASS, WAY_GCR3, WAY_PASS_THROUGH } from '../../format/amdvi/context.ts'
 import { DTE, dteGlx, gcr3Root } from '../../format/amdvi/dte.ts'
 import { GCR3_ENTRY, GCR3_POINTER, gcr3Address } from '../../format/amdvi/gcr3.ts'
 import { FOUND, HOST_REFUSED, ILLEGAL, NOT_VALID, type TableWalk } from '../../format/amdvi/lookup.ts'
 import { CONTROL, REG } from '../../format/amdvi/registers.ts'
-import { describeEntry } from '../../format/pt/describe.ts'
-import { ENTRY_LEAF, leafLog2, outputOf } from '../../format/pt/entry.ts'
-import { coverLog2, LEAF_BY_NEXT_LEVEL, levelOf, type PtSpace } from '../../format/pt/format.ts'
+import { LEAF_BY_NEXT_LEVEL, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_OK, type Walker, type WalkObserver } from '../../format/pt/walker.ts'
+import { entryStep, leadsTo, noteStep, rightsOf, structureStep } from '../common/explain.ts'
 import type { ConfigObserver, Device } from './config.ts'
 import type { RegisterFile } from './registers.ts'
 import { entryText } from './why.ts'
@@ -50,56 +48,19 @@ export class Explainer implements ConfigObserver, WalkObserver {
   }
 
   entry(stage: number, space: PtSpace, depth: number, pa: number, hi: number, lo: number, kind: number, status: number): void {
-    const { format } = space
-    const output = outputOf(format, hi, lo)
-    const next = space.stage2 === null ? '' : 'guest physical '
-    this.steps.push({
-      structure: format.name,
-      // Host tables are the second stage, also where there is no first one.
-      stage: stage === 2 || format.leafRule === LEAF_BY_NEXT_LEVEL ? 2 : 1,
-      level: levelOf(format, depth),
-      address: BigInt(pa),
-      words: [u64(hi, lo)],
-      fields: describeEntry(format, kind, depth, hi, lo),
-      decided: this.#entryDecided(space, depth, stage, hi, lo, kind, status, output, next),
-    })
-  }
-
-  #entryDecided(
-    space: PtSpace,
-    depth: number,
-    stage: number,
-    hi: number,
-    lo: number,
-    kind: number,
-    status: number,
-    output: number,
-    next: string,
-  ): string {
-    // What the tables above leave of the leaf's rights, as the walk has it.
-    const rights = (stage === 2 ? this.walker?.outer?.rights : this.walker?.rights) ?? 0
-    if (status !== WALK_OK) return entryText(space, depth, status, lo, rights)
-    if (kind !== ENTRY_LEAF) return `table at ${next}${hex(output)}`
-    const { format } = space
-    const cover = 2 ** (format.large === 0 ? coverLog2(format, depth) : leafLog2(format, depth, hi, lo))
-    return `page of ${size(cover)} at ${next}${hex(output - (output % cover))}, ${rightsText(rights)}`
+    const rights = rightsOf(this.walker, stage)
+    const decided = status === WALK_OK ? leadsTo(space, depth, hi, lo, kind, rights) : entryText(space, depth, status, lo, rights)
+    // Host tables are the second stage, also where there is no first one.
+    const host = stage === 2 || space.format.leafRule === LEAF_BY_NEXT_LEVEL
+    this.steps.push(entryStep(host ? 2 : 1, space, depth, pa, hi, lo, kind, decided))
   }
 
   #structure(structure: string, layout: Layout, address: number | null, words: Words, decided: string): void {
-    this.steps.push({
-      structure,
-      stage: 0,
-      level: null,
-      address: address === null ? null : BigInt(address),
-      words: wordsToU64(words),
-      fields: describe(layout, words),
-      decided,
-    })
+    this.steps.push(structureStep(structure, layout, address, words, decided))
   }
 
   #nothing(structure: string, address: number, decided: string): void {
-    const at = address < 0 ? null : BigInt(address)
-    this.steps.push({ structure, stage: 0, level: null, address: at, words: [], fields: [], decided })
+    this.steps.push(noteStep(structure, decided, address))
   }
 }
 

@@ -1,10 +1,8 @@
 /** A translation told step by step: which entry is read, where, and what it decides. Nothing lasts, and no cache is asked. */
 import type { TranslationStep } from '../../base/explain.ts'
 import { hex } from '../../base/hex.ts'
-import { describe, type Layout, wordsToU64 } from '../../base/layout.ts'
+import type { Layout } from '../../base/layout.ts'
 import { hi32, lo32, u64 } from '../../base/u64.ts'
-import { ENTRY_LEAF, ENTRY_TABLE, outputOf } from '../../format/pt/entry.ts'
-import { levelOf, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_NAMES, WALK_OK } from '../../format/pt/walker.ts'
 import { CONTEXT_RULES } from '../../format/riscv/check.ts'
 import { DC, DC_BASE, DDTE, PC, PDTE, ppnAddressAt10 } from '../../format/riscv/contexts.ts'
@@ -12,6 +10,7 @@ import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { MSI_PTE_FLAT, MSI_PTE_MRIF } from '../../format/riscv/msi.ts'
 import { CAUSES } from '../../format/riscv/records.ts'
 import { DDTP, REG } from '../../format/riscv/registers.ts'
+import { entryStep, leadsTo, noteStep, rightsOf, structureStep } from '../common/explain.ts'
 import type { Registers } from './registers.ts'
 import type { Translator } from './translate.ts'
 
@@ -29,26 +28,19 @@ export function explain(
   const { directory, walker } = translator
   const { features } = registers
   const ddtp = Int32Array.of(registers.at(REG.ddtp), registers.at(REG.ddtp + 4))
-  const steps = [structureStep('ddtp', null, DDTP, ddtp, MODES[registers.mode] ?? 'reserved')]
+  const steps = [structureStep('ddtp', DDTP, null, ddtp, MODES[registers.mode] ?? 'reserved')]
   directory.observer = {
     entry(structure, pa, status) {
       const context = structure === 'DC' || structure === 'PC'
       const at = directory.reads * 2 - 2
       const words = context ? directory.words.slice() : directory.entry.slice(at, at + 2)
-      steps.push(structureStep(structure, pa, layoutOf(structure, features), words, directoryText(context, words, status)))
+      steps.push(structureStep(structure, layoutOf(structure, features), pa, words, directoryText(context, words, status)))
     },
   }
   walker.observer = {
     entry(stage, space, depth, pa, hi, lo, kind, status) {
-      steps.push({
-        structure: space.format.name,
-        stage: stage as 1 | 2,
-        level: levelOf(space.format, depth),
-        address: BigInt(pa),
-        words: [u64(hi, lo)],
-        fields: [],
-        decided: entryText(space, hi, lo, kind, status),
-      })
+      const decided = status === WALK_OK ? leadsTo(space, depth, hi, lo, kind, rightsOf(walker, stage)) : WALK_NAMES[status]!
+      steps.push(entryStep(stage === 2 ? 2 : 1, space, depth, pa, hi, lo, kind, decided))
     },
   }
   translator.translate(device, process, hi32(iova), lo32(iova), flags)
@@ -66,14 +58,14 @@ function lastSteps(translator: Translator): TranslationStep[] {
   if (result.msi || (result.cause >= 261 && result.cause <= 263) || result.cause === 270) {
     const layout = result.mrif ? MSI_PTE_MRIF : MSI_PTE_FLAT
     steps.push(
-      structureStep('MSI PTE', msiTarget.at[0]!, layout, msiTarget.entry.slice(), 'the address is that of an interrupt file'),
+      structureStep('MSI PTE', layout, msiTarget.at[0]!, msiTarget.entry.slice(), 'the address is that of an interrupt file'),
     )
   }
-  if (result.cause === 0) steps.push(note('outcome', `translated to ${hex(u64(result.hi, result.lo))}`))
+  if (result.cause === 0) steps.push(noteStep('outcome', `translated to ${hex(u64(result.hi, result.lo))}`))
   else {
     const misconfigured = result.cause === 259 || result.cause === 267
     const rule = misconfigured && directory.rule !== 0 ? `: ${CONTEXT_RULES[directory.rule]}` : ''
-    steps.push(note('outcome', `${CAUSES[result.cause]} (cause ${result.cause})${rule}`))
+    steps.push(noteStep('outcome', `${CAUSES[result.cause]} (cause ${result.cause})${rule}`))
   }
   return steps
 }
@@ -83,37 +75,8 @@ function layoutOf(structure: 'DDTE' | 'DC' | 'PDTE' | 'PC', features: RiscvFeatu
   return structure === 'PC' ? PC : structure === 'DDTE' ? DDTE : PDTE
 }
 
-function structureStep(
-  structure: string,
-  pa: number | null,
-  layout: Layout,
-  words: Int32Array,
-  decided: string,
-): TranslationStep {
-  return {
-    structure,
-    stage: 0,
-    level: null,
-    address: pa === null ? null : BigInt(pa),
-    words: wordsToU64(words, 0, layout.bits / 32),
-    fields: describe(layout, words),
-    decided,
-  }
-}
-
-function note(structure: string, decided: string): TranslationStep {
-  return { structure, stage: 0, level: null, address: null, words: [], fields: [], decided }
-}
-
 function directoryText(context: boolean, words: Int32Array, status: number): string {
   if (status !== 0) return 'cannot be read: nothing answers, or the data is corrupt'
   if ((words[0]! & 1) === 0) return 'not valid (V = 0)'
   return context ? 'valid' : `next table at ${hex(ppnAddressAt10(words[1]!, words[0]!))}`
-}
-
-function entryText(space: PtSpace, hi: number, lo: number, kind: number, status: number): string {
-  if (status !== WALK_OK) return WALK_NAMES[status]!
-  const address = hex(outputOf(space.format, hi, lo))
-  if (kind === ENTRY_TABLE) return `table at ${address}`
-  return kind === ENTRY_LEAF ? `leaf, page at ${address}` : 'not a leaf'
 }

@@ -312,22 +312,22 @@ describe('RISC-V IOMMU: explanations', () => {
     const { outcome, steps } = machine.iommu.explain(transaction)
     expect(outcome).toMatchObject({ ok: true, pa: 0x8010_0000n, cached: false })
     const text = steps.map(
-      ({ structure, stage, level, decided }) => `${structure} ${stage} ${level}: ${decided.replace(/0x.*/, '…')}`,
+      ({ structure, stage, level, decided }) => `${structure} ${stage} ${level}: ${decided.replace(/0x\w+/, '…')}`,
     )
-    const gpa = ['RISC-V Sv39x4 2 2: table at …', 'RISC-V Sv39x4 2 1: leaf, page at …']
+    const gpa = ['RISC-V Sv39x4 2 2: table at …', 'RISC-V Sv39x4 2 1: page of 2 MiB at …, rwx']
     expect(text).toEqual([
       'ddtp 0 null: directory of 1 level',
       'DC 0 null: valid',
       ...gpa,
       'PC 0 null: valid',
       ...gpa,
-      'RISC-V Sv39 1 2: table at …',
+      'RISC-V Sv39 1 2: table at guest physical …',
       ...gpa,
-      'RISC-V Sv39 1 1: table at …',
+      'RISC-V Sv39 1 1: table at guest physical …',
       ...gpa,
       // Once more: setting A is a write.
       ...gpa,
-      'RISC-V Sv39 1 0: leaf, page at …',
+      'RISC-V Sv39 1 0: page of 4 KiB at guest physical …, r--/---',
       ...gpa,
       'outcome 0 null: translated to …',
     ])

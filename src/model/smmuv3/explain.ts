@@ -1,13 +1,9 @@
 /** Each step of a translation in words: what was read, where, and what follows from it. It sees what the translator sees. */
 import type { TranslationStep } from '../../base/explain.ts'
 import { hex, size } from '../../base/hex.ts'
-import { describe, getAddress, getNumber, type Layout, type Words, wordsToU64 } from '../../base/layout.ts'
+import { getAddress, getNumber, type Layout, type Words } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import { rightsText } from '../../base/types.ts'
-import { u64 } from '../../base/u64.ts'
-import { describeEntry } from '../../format/pt/describe.ts'
-import { ENTRY_LEAF, outputOf } from '../../format/pt/entry.ts'
-import { coverLog2, levelOf, type PtSpace } from '../../format/pt/format.ts'
+import type { PtSpace } from '../../format/pt/format.ts'
 import { WALK_OK, type Walker, type WalkObserver } from '../../format/pt/walker.ts'
 import { CD } from '../../format/smmuv3/cd.ts'
 import { noStage1 } from '../../format/smmuv3/context.ts'
@@ -16,6 +12,7 @@ import { L1_WORDS, L1CD, L1STD } from '../../format/smmuv3/l1.ts'
 import { cdTableSplit, type Found, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { CR0, GBPA } from '../../format/smmuv3/registers.ts'
 import { S1DSS_BYPASS, S1DSS_SSID0, STE } from '../../format/smmuv3/ste.ts'
+import { entryStep, leadsTo, noteStep, rightsOf, structureStep } from '../common/explain.ts'
 import type { ConfigObserver, Configuration, Context, Stream } from './config.ts'
 import { AT, type RegisterFile, SMMUEN } from './registers.ts'
 import { entryText } from './why.ts'
@@ -77,27 +74,13 @@ export class Explainer implements ConfigObserver, WalkObserver {
   }
 
   entry(stage: number, space: PtSpace, depth: number, pa: number, hi: number, lo: number, kind: number, status: number): void {
-    const { format } = space
-    const output = outputOf(format, hi, lo)
-    const cover = 2 ** coverLog2(format, depth)
-    // What the tables above leave of the leaf's rights, as the walk has it.
-    const rights = (stage === 2 ? this.walker?.outer?.rights : this.walker?.rights) ?? 0
-    const next = space.stage2 === null ? '' : 'intermediate '
+    const rights = rightsOf(this.walker, stage)
+    const leaf = depth === 0 ? 'page' : 'block'
     const decided =
-      status !== WALK_OK
-        ? entryText(space, depth, status, lo, rights)
-        : kind === ENTRY_LEAF
-          ? `${depth === 0 ? 'page' : 'block'} of ${size(cover)} at ${next}${hex(output - (output % cover))}, ${rightsText(rights)}`
-          : `table at ${next}${hex(output)}`
-    this.steps.push({
-      structure: format.name,
-      stage: stage === 2 ? 2 : 1,
-      level: levelOf(format, depth),
-      address: BigInt(pa),
-      words: [u64(hi, lo)],
-      fields: describeEntry(format, kind, depth, hi, lo),
-      decided,
-    })
+      status === WALK_OK
+        ? leadsTo(space, depth, hi, lo, kind, rights, 'intermediate', leaf)
+        : entryText(space, depth, status, lo, rights)
+    this.steps.push(entryStep(stage === 2 ? 2 : 1, space, depth, pa, hi, lo, kind, decided))
   }
 
   #streamText(stream: Stream): string {
@@ -132,19 +115,10 @@ export class Explainer implements ConfigObserver, WalkObserver {
   }
 
   #structure(structure: string, layout: Layout, address: number | null, words: Words, decided: string): void {
-    this.steps.push({
-      structure,
-      stage: 0,
-      level: null,
-      address: address === null ? null : BigInt(address),
-      words: wordsToU64(words),
-      fields: describe(layout, words),
-      decided,
-    })
+    this.steps.push(structureStep(structure, layout, address, words, decided))
   }
 
   #nothing(structure: string, address: number, decided: string): void {
-    const at = address < 0 ? null : BigInt(address)
-    this.steps.push({ structure, stage: 0, level: null, address: at, words: [], fields: [], decided })
+    this.steps.push(noteStep(structure, decided, address))
   }
 }

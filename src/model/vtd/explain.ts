@@ -1,12 +1,8 @@
 /** A translation told step by step: which entry is read, where, and what it decides. Nothing lasts, and no cache is asked. */
 import type { TranslationStep } from '../../base/explain.ts'
-import { hex, size } from '../../base/hex.ts'
-import { describe, getAddress, getNumber, type Layout, type Words, wordsToU64 } from '../../base/layout.ts'
-import { rightsText } from '../../base/types.ts'
+import { hex } from '../../base/hex.ts'
+import { getAddress, getNumber, type Layout, type Words } from '../../base/layout.ts'
 import { hi32, lo32, u64 } from '../../base/u64.ts'
-import { describeEntry } from '../../format/pt/describe.ts'
-import { ENTRY_LEAF, outputOf } from '../../format/pt/entry.ts'
-import { coverLog2, levelOf } from '../../format/pt/format.ts'
 import { WALK_NAMES, WALK_OK, type WalkObserver } from '../../format/pt/walker.ts'
 import { ENTRY_RULES } from '../../format/vtd/check.ts'
 import { CONTEXT_ENTRY, pasidLimit, SM_CONTEXT_ENTRY } from '../../format/vtd/contexts.ts'
@@ -15,6 +11,7 @@ import type { TableObserver } from '../../format/vtd/lookup.ts'
 import { PASID_DIR_ENTRY, PASID_ENTRY, PGTT_FIRST_STAGE, PGTT_NESTED, PGTT_SECOND_STAGE, pgttOf } from '../../format/vtd/pasid.ts'
 import { GSTS, REG, RTADDR, TTM_LEGACY } from '../../format/vtd/registers.ts'
 import { ROOT_ENTRY, SM_ROOT_ENTRY } from '../../format/vtd/root.ts'
+import { entryStep, leadsTo, noteStep, rightsOf, structureStep } from '../common/explain.ts'
 import type { Registers } from './registers.ts'
 import type { Translator } from './translate.ts'
 
@@ -42,10 +39,10 @@ export function explain(
 
 function registerSteps(registers: Registers): TranslationStep[] {
   const status = Int32Array.of(registers.at(REG.GSTS))
-  if (!registers.translating) return [structureStep('GSTS', null, GSTS, status, 'TES is 0: addresses pass as they are')]
+  if (!registers.translating) return [structureStep('GSTS', GSTS, null, status, 'TES is 0: addresses pass as they are')]
   const root = Int32Array.of(registers.rootLo, registers.rootHi)
   const table = hex(getAddress(root, RTADDR.fields.RTA))
-  return [structureStep('RTADDR', null, RTADDR, root, `${MODES[registers.ttm]}, root table at ${table}`)]
+  return [structureStep('RTADDR', RTADDR, null, root, `${MODES[registers.ttm]}, root table at ${table}`)]
 }
 
 /** Tells of root, context, PASID directory and PASID table entries. */
@@ -61,13 +58,13 @@ function tableObserver(registers: Registers, translator: Translator, steps: Tran
         pasid: [PASID_ENTRY, tables.pasid] as const,
       }[step]
       if (status !== 0) {
-        steps.push({ ...note(layout.name, 'cannot be read: nothing answers, or the data is corrupt'), address: BigInt(pa) })
+        steps.push(noteStep(layout.name, 'cannot be read: nothing answers, or the data is corrupt', pa))
         return
       }
       const copy = words.slice(0, layout.bits / 32)
       const rule = tables.rule === 0 ? '' : `: ${ENTRY_RULES[tables.rule]}`
       steps.push(
-        structureStep(layout.name, pa, layout, copy, fault === 0 ? tableText(layout, copy) : `${FAULT_NAMES[fault]}${rule}`),
+        structureStep(layout.name, layout, pa, copy, fault === 0 ? tableText(layout, copy) : `${FAULT_NAMES[fault]}${rule}`),
       )
     },
   }
@@ -77,29 +74,19 @@ function tableObserver(registers: Registers, translator: Translator, steps: Tran
 function pageObserver({ walker }: Translator, steps: TranslationStep[]): WalkObserver {
   return {
     entry(stage, space, depth, pa, hi, lo, kind, status) {
-      const { format } = space
-      const output = outputOf(format, hi, lo)
-      const bytes = 2 ** coverLog2(format, depth)
-      const where = space.stage2 === null ? '' : 'guest physical '
-      const leaf = () =>
-        `page of ${size(bytes)} at ${where}${hex(output - (output % bytes))}, ${rightsText((stage === 2 ? walker.stage2 : walker).rights)}`
-      steps.push({
-        structure: format.name,
-        stage: stage === 2 ? 2 : 1,
-        level: levelOf(format, depth),
-        address: BigInt(pa),
-        words: [u64(hi, lo)],
-        fields: describeEntry(format, kind, depth, hi, lo),
-        decided: status !== WALK_OK ? WALK_NAMES[status]! : kind === ENTRY_LEAF ? leaf() : `table at ${where}${hex(output)}`,
-      })
+      const decided = status === WALK_OK ? leadsTo(space, depth, hi, lo, kind, rightsOf(walker, stage)) : WALK_NAMES[status]!
+      steps.push(entryStep(stage === 2 ? 2 : 1, space, depth, pa, hi, lo, kind, decided))
     },
   }
 }
 
 function lastStep(translator: Translator): TranslationStep {
   const { result } = translator
-  if (!result.refused) return note('outcome', `translated to ${hex(u64(result.paHi, result.paLo))}`)
-  return note('outcome', result.reason === 0 ? result.rule : `${FAULT_NAMES[result.reason]} (fault reason ${hex(result.reason)})`)
+  if (!result.refused) return noteStep('outcome', `translated to ${hex(u64(result.paHi, result.paLo))}`)
+  return noteStep(
+    'outcome',
+    result.reason === 0 ? result.rule : `${FAULT_NAMES[result.reason]} (fault reason ${hex(result.reason)})`,
+  )
 }
 
 /** What a good entry says. */
@@ -138,26 +125,4 @@ function stagesText(words: Words, address: (name: string) => string): string {
     default:
       return 'pass-through'
   }
-}
-
-function structureStep(
-  structure: string,
-  pa: number | null,
-  layout: Layout,
-  words: Int32Array,
-  decided: string,
-): TranslationStep {
-  return {
-    structure,
-    stage: 0,
-    level: null,
-    address: pa === null ? null : BigInt(pa),
-    words: wordsToU64(words, 0, layout.bits / 32),
-    fields: describe(layout, words),
-    decided,
-  }
-}
-
-function note(structure: string, decided: string): TranslationStep {
-  return { structure, stage: 0, level: null, address: null, words: [], fields: [], decided }
 }
