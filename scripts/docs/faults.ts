@@ -1,9 +1,13 @@
 /** The tables of docs/faults.md: each event, reason and cause, and whether a model raises it. */
+import type { Layout } from '../../src/base/layout.ts'
 import { DTE_RULES } from '../../src/format/amdvi/check.ts'
 import { EVENTS as AMD_EVENTS, REQUEST_TYPES } from '../../src/format/amdvi/events.ts'
 import { CAUSES, reportedDespiteDtf } from '../../src/format/riscv/records.ts'
+import { CQCSR, FQCSR, PQCSR } from '../../src/format/riscv/registers.ts'
 import { EVENTS as SMMU_EVENTS } from '../../src/format/smmuv3/events.ts'
+import { CMDQ_CONS } from '../../src/format/smmuv3/registers.ts'
 import { FAULT_REASONS } from '../../src/format/vtd/faults.ts'
+import { FSTS, IQERCD } from '../../src/format/vtd/registers.ts'
 import { NOT_RAISED as AMD_NOT_RAISED } from '../../src/model/amdvi/not-raised.ts'
 import type { NotRaised } from '../../src/model/common/not-raised.ts'
 import { NOT_RAISED as RISCV_NOT_RAISED } from '../../src/model/riscv/not-raised.ts'
@@ -64,6 +68,24 @@ function riscv(): string {
   return table(['cause', 'name', 'reported with DTF = 1', 'model'], rows)
 }
 
+/** Fields of registers that say that a queue has trouble: each value that is an error, each flag. */
+function queueErrors(): string {
+  const values = (of: string, register: string, field: string, names: Readonly<Record<number, string>>) =>
+    Object.entries(names).flatMap(([value, name]) => (value === '0' ? [] : [[of, `\`${register}.${field}\` = ${value}`, name]]))
+  const flags = (of: string, { name, fields }: Layout, wanted: RegExp) =>
+    Object.entries(fields).flatMap(([field, { doc }]) => (wanted.test(field) ? [[of, `\`${name}.${field}\``, doc]] : []))
+  const risc = [CQCSR, FQCSR, PQCSR].flatMap((csr) => flags('RISC-V IOMMU', csr, /(mf|of|_to|_ill)$/))
+  return table(
+    ['', 'where', 'meaning'],
+    [
+      ...values('Arm SMMUv3', 'CMDQ_CONS', 'ERR', CMDQ_CONS.fields.ERR.names),
+      ...flags('Intel VT-d', FSTS, /^(PFO|IQE|ICE|ITE)$/),
+      ...values('Intel VT-d', 'IQERCD', 'IQEI', IQERCD.fields.IQEI.names),
+      ...risc,
+    ],
+  )
+}
+
 export const FAULT_BLOCKS: Blocks = {
   'smmuv3-events': smmuv3,
   'vtd-reasons': vtd,
@@ -71,6 +93,7 @@ export const FAULT_BLOCKS: Blocks = {
   'amdvi-request-types': requestTypes,
   'amdvi-dte-rules': dteRules,
   'riscv-causes': riscv,
+  'queue-errors': queueErrors,
 }
 
 /** How many there are, for the table of architectures. */
