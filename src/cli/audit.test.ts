@@ -21,6 +21,12 @@ describe('iomm audit', () => {
     for (const name of named) expect(rules.split('\n')).toContain(name)
   })
 
+  it('tells the rules as JSON too', async () => {
+    const { rules } = JSON.parse((await run('--rules', '--json')).stdout) as { rules: Record<string, unknown>[] }
+    expect(rules.map(({ rule }) => rule)).toContain('own-tables')
+    for (const rule of rules) expect(Object.keys(rule)).toEqual(['rule', 'severities', 'about', 'advice'])
+  })
+
   it('leaves out what is below --least', async () => {
     const { remarks } = JSON.parse((await run(fixture, '--json', '--least', 'medium')).stdout) as {
       remarks: { severity: string }[]

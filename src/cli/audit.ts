@@ -40,7 +40,7 @@ ${DUMP_HELP}
 Exit code: 0 nothing above a note, 1 something, 2 usage, 3 unreadable input, 4 not supported.`,
     )
     .action(async (input: string | undefined, options: Options, command: Command) => {
-      if (options.rules) print(rulesText())
+      if (options.rules) print(options.json ? toJson({ rules: RULES.map(ruleView) }) : rulesText())
       else if (input === undefined) command.error("error: missing required argument 'input'")
       else process.exitCode = await run(input, options)
     })
@@ -76,6 +76,8 @@ function remarksText(remarks: readonly Remark[], paint: Painter): string {
   }
   return lines.join('\n')
 }
+
+const ruleView = ({ name, severities, about, advice }: (typeof RULES)[number]) => ({ rule: name, severities, about, advice })
 
 function rulesText(): string {
   return RULES.flatMap(({ name, about, advice }) => [name, ...wrapped(about, 2), ...wrapped(advice, 2), '']).join('\n')

@@ -57,7 +57,7 @@ function spaceLines({ users, before, after, changes, more }: SpaceChange, paint:
   for (const change of changes.slice(0, LISTED)) lines.push(`  ${mappingText(change, paint)}`)
   const left = changes.length - LISTED + more
   if (left > 0) lines.push(`  and ${left} more: see --json`)
-  if (changes.length === 0) lines.push('  the same mappings')
+  if (changes.length === 0) lines.push(before === null || after === null ? '  nothing is mapped' : '  the same mappings')
   lines.push('')
   return lines
 }

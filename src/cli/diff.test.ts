@@ -19,6 +19,8 @@ describe('iomm diff', () => {
     expect(exitCode).toBe(EXIT_FINDINGS)
     expect(stdout).toContain('PASID entries')
     expect(stdout).toMatch(/^ {2}[-+] 0x[0-9a-f]+ to 0x[0-9a-f]+ \(.*\) → 0x/m)
+    // A space that is new, and empty, has no mappings that could be the same.
+    expect(stdout).toMatch(/^Address space of gpu:0, copy:0 \(new\)\n {2}nothing is mapped$/m)
     const json = JSON.parse((await diff(example('two-domains.yaml'), example('private-pasid.yaml'), '--json')).stdout)
     expect(json).toMatchObject({ same: false, before: 'two-domains.yaml', after: 'private-pasid.yaml' })
     expect(json.spaces.length).toBeGreaterThan(0)

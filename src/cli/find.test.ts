@@ -22,6 +22,14 @@ describe('iomm find', () => {
     }
   })
 
+  it('finds something where its help says so', async () => {
+    const text: string[] = []
+    const command = findCommand().configureOutput({ writeOut: (line) => text.push(line) })
+    command.outputHelp()
+    const [, scenario, address] = /iomm find (examples\/\S+) (\S+)/.exec(text.join(''))!
+    expect((await find(join(root, scenario!), address!)).exitCode).toBe(EXIT_OK)
+  })
+
   it('says in words who reaches it, or that nobody does', async () => {
     const { kernel_mappings: mappings } = (await openCapture(fixture)).side
     const { stdout } = await find(fixture, `0x${mappings[0]!.pa.toString(16)}`)

@@ -30,7 +30,7 @@ export function findCommand(): Command {
       'after',
       `
 Examples:
-  iomm find examples/two-domains.yaml 0x80404000
+  iomm find examples/two-domains.yaml 0x80008000
   iomm find test/fixtures/arm64-smmuv3-s1 0x42a3d000
   iomm find test/fixtures/arm64-smmuv3-s1 0x40000000-0x80000000
   iomm find ../shared/captures/amd64-vtd-pasid-sva 0x13d4ea000+64K --json | jq '.reaches[].pasid'

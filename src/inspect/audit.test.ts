@@ -88,6 +88,20 @@ describe('an audit', () => {
     expect(found[1]!.text).toMatch(/Stream table/)
   })
 
+  it('finds a two-level PASID table by its first level alone, which leads to all others', () => {
+    const machine = new TestMachine()
+    machine.streamTable(4)
+    const own = machine.stage1()
+    const cds = machine.cdTable(10, '4K')
+    cds.cd(0, own.values)
+    machine.ste(1, cds.ste)
+    own.table.map(0x1_0000, cds.address, 0x1000, RW)
+    const found = said(machine).filter(({ rule }) => rule === 'own-tables')
+    expect(found.map(({ text }) => text)).toEqual([
+      `writes to a CD table of the IOMMU: 4 KiB in use, for example 0x${cds.address.toString(16)}, at 0x10000 of 0x1 (rw-)`,
+    ])
+  })
+
   it('tells a guest’s own tables from those of the host', () => {
     const machine = new TestMachine()
     machine.streamTable(4)

@@ -103,6 +103,7 @@ describe('side.json', () => {
     ],
     [{ registers: 'none' }, /at \$\.registers: /],
     [{ iommu: undefined }, /side\.json at \$\.iommu: is missing/],
+    [{ iommu: undefined, endpoints: { 0: 1 }, mappings: {} }, /side\.json: .*virtio-iommu, which has no tables in memory/],
     [{ expected: [{ devid: 1, pa: 1 }] }, /at \$\.expected\[0\]\.iova: is missing/],
     [{ iommu: 3 }, /at \$\.iommu: expected the kind of IOMMU/],
     [{ expected: [{ devid: 1, iova: 1, pa: 1, pasid: 2 ** 20 }] }, /at \$\.expected\[0\]\.pasid: expected a PASID below 2\^20/],

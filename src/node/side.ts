@@ -160,6 +160,13 @@ export function parseSide(file: string, text: string): CaptureSide {
   }
   const parsed = v.safeParse(Side, json, { abortEarly: true })
   if (parsed.success) return parsed.output
+  // A virtio-iommu's mappings are told one by one: there are no tables, and no kind of IOMMU that is known here.
+  if (typeof json === 'object' && json !== null && 'endpoints' in json && 'mappings' in json && !('iommu' in json))
+    throw new InputError(
+      file,
+      null,
+      'tells the mappings of a virtio-iommu, which has no tables in memory: there is nothing to read',
+    )
   const issue = parsed.issues[0]
   const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
   throw new InputError(file, `$${path}`, issue.input === undefined ? 'is missing' : issue.message)

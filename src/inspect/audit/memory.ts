@@ -68,7 +68,7 @@ function* byName<S extends 'high' | 'medium'>(
   { uses, physical }: Audited,
   regions: readonly Region[],
   rights: number,
-  say: (name: string) => { severity: S; text: string },
+  say: (name: string) => { severity: S; text: string; amount?: string },
 ) {
   const told = new Map<string, { name: string; bytes: number; first: Reached; users: Use[] }>()
   for (const space of regions.length === 0 ? [] : physical) {
@@ -86,16 +86,16 @@ function* byName<S extends 'high' | 'medium'>(
     }
   }
   for (const { name, bytes, first, users } of told.values()) {
-    const { severity, text } = say(name)
+    const { severity, text, amount = '' } = say(name)
     const where = `${hex(first.pa)}, at ${hex(first.iova)} of ${usesText(users.slice(0, 1))} (${rightsText(first.range.rights)})`
-    yield { severity, place: usesText(users), text: `${text}: ${about(BigInt(bytes))}, for example ${where}` }
+    yield { severity, place: usesText(users), text: `${text}: ${about(BigInt(bytes))}${amount}, for example ${where}` }
   }
 }
 
 /** A space may have so many page-table pages before the rest is left out. */
 const TABLE_PAGES = 1 << 18
 
-/** Pages that hold tables of the IOMMU. */
+/** Pages of tables of the IOMMU: those that hold entries in use, and where each table begins. What is empty in a large table is left out. */
 function structures({ graph, memory }: Audited): Region[] {
   const pages = new Map<number, string>()
   const add = (address: number, name: string) => {
@@ -106,7 +106,9 @@ function structures({ graph, memory }: Audited): Region[] {
   if (graph.deviceTable !== null) add(Number(graph.deviceTable.address), `the ${graph.words.deviceTable}`)
   // A guest's own tables lie in the guest's memory, and that is as it should be.
   for (const table of graph.pasidTables)
-    if (!table.over) for (const { entry } of table.entries) add(Number(entry.address), `a ${graph.words.pasidTable}`)
+    if (!table.over)
+      for (const address of [table.address, ...table.entries.map(({ entry }) => entry.address)])
+        add(Number(address), `a ${graph.words.pasidTable}`)
   for (const { tables, over } of graph.spaces)
     if (tables !== undefined && over === null)
       enumerate(memory, tables, { leaf: () => {}, table: (pa) => add(pa, 'a page table') }, TABLE_PAGES)
@@ -119,7 +121,11 @@ export const ownTables: Rule<'high'> = {
   about: 'A device that can write to the tables that decide what it reaches can reach everything.',
   advice: 'Find out with iomm find who mapped these pages; a page that was freed and used again as a table is the usual way.',
   *look(machine) {
-    yield* byName(machine, structures(machine), WRITE, (name) => ({ severity: 'high', text: `writes to ${name} of the IOMMU` }))
+    yield* byName(machine, structures(machine), WRITE, (name) => ({
+      severity: 'high',
+      text: `writes to ${name} of the IOMMU`,
+      amount: ' in use',
+    }))
   },
 }
 
@@ -214,12 +220,12 @@ export const wide: Rule<'medium' | 'low'> = {
     if (found.length === 0) return
     const most = Math.max(...found.map((space) => mappedOf(space, ram).mapped))
     const { all } = mappedOf(found[0]!, ram)
-    const of = all === null ? '' : ` of the ${about(BigInt(all))} that there are`
+    const of = all === null ? ' of memory' : ` of the machine's ${about(BigInt(all))} of memory`
     const writes = found.some(({ ranges: list }) => list.some(({ rights }) => (rights & WRITE) !== 0))
     yield {
       severity: writes ? 'medium' : 'low',
       place: usesText(found.flatMap(({ id }) => uses.get(id) ?? [])),
-      text: `${found.length === 1 ? 'an address space maps' : `${found.length} address spaces map up to`} ${about(BigInt(most))} of memory${of}`,
+      text: `${found.length === 1 ? 'an address space maps' : `each of ${found.length} address spaces maps up to`} ${about(BigInt(most))}${of}`,
     }
   },
 }
