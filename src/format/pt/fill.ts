@@ -1,6 +1,8 @@
 /** Spaces that are filled again and again, in place: for models, which must not allocate for each translation. */
+import { toDouble } from '../../base/u64.ts'
 import type { PtSpace } from './format.ts'
 
+/** A space that is filled again and again. */
 export type MutableSpace = { -readonly [Key in keyof PtSpace]: PtSpace[Key] }
 
 /** Takes over the shape of another space's tables (all that its format and topDepth decide), with another root. The rest stays. */
@@ -13,7 +15,11 @@ export function fillTables(space: MutableSpace, like: PtSpace, rootHi: number, r
   space.tableMaskLo = like.tableMaskLo
   space.tableFreeHi = like.tableFreeHi
   space.tableFreeLo = like.tableFreeLo
+  fillRoot(space, rootHi, rootLo)
+}
+
+export function fillRoot(space: MutableSpace, rootHi: number, rootLo: number): void {
   space.rootHi = rootHi
   space.rootLo = rootLo
-  space.root = (rootHi >>> 0) * 4294967296 + (rootLo >>> 0)
+  space.root = toDouble(rootHi, rootLo)
 }

@@ -3,6 +3,7 @@
  * The `set…` functions fill a space in place and allocate nothing; the others make one.
  */
 import { UR, UW } from '../../base/types.ts'
+import { fillRoot, type MutableSpace } from '../pt/fill.ts'
 import {
   AD_FAULT,
   AD_SET,
@@ -17,9 +18,6 @@ import {
 import { type RiscvScheme, riscvScheme, WITHOUT_SUM } from '../pt/riscv.ts'
 import { DC_IOHGATP, DC_TC, modeOf, TC_GADE, TC_SADE, TC_SBE, TC_SXL } from './contexts.ts'
 import type { RiscvFeatures } from './features.ts'
-
-/** A space that is filled again and again. */
-export type MutableSpace = { -readonly [Key in keyof PtSpace]: PtSpace[Key] }
 
 /** Page numbers have 44 bits: no output is out of range by itself, only a table that nothing answers for. */
 const OUTPUT_LIMIT = 2 ** 56
@@ -42,9 +40,7 @@ export function blankSpace(features: RiscvFeatures): MutableSpace {
 
 /** The root of a table whose page number is at bits 43:0 of a doubleword. */
 function setRoot(space: MutableSpace, high: number, low: number): void {
-  space.rootHi = ((high & 0xfff) << 12) | (low >>> 20)
-  space.rootLo = low << 12
-  space.root = space.rootHi * 4294967296 + (space.rootLo >>> 0)
+  fillRoot(space, ((high & 0xfff) << 12) | (low >>> 20), low << 12)
 }
 
 function setScheme(space: MutableSpace, scheme: RiscvScheme): void {

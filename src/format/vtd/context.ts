@@ -2,6 +2,7 @@
  * Address spaces as context and PASID table entries set them up. Intel VT-d 4.1, sections 3.6 to 3.8, 9.3 and 9.6. The `set…` functions
  * fill a space in place and allocate nothing; the others make one. The entries are such that `check.ts` finds legal.
  */
+import { fillTables, type MutableSpace } from '../pt/fill.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET, type PtSpace } from '../pt/format.ts'
 import { x86Fix } from '../pt/x86.ts'
 import { TT_PASS_THROUGH } from './contexts.ts'
@@ -21,9 +22,6 @@ import {
   pgttOf,
 } from './pasid.ts'
 
-/** A space that is filled again and again. */
-export type MutableSpace = { -readonly [Key in keyof PtSpace]: PtSpace[Key] }
-
 /** By 1 × WPE + 2 × SMEP. */
 const FIXES = [0, 1, 2, 3].map((rules) => x86Fix({ writeProtect: (rules & 1) !== 0, smep: (rules & 2) !== 0 }))
 
@@ -39,18 +37,8 @@ export function blankSpace(features: VtdFeatures): MutableSpace {
 
 /** Takes over what the format decides, and the root that a pointer at bits 63:12 of high:low names. */
 function setTable(space: MutableSpace, like: PtSpace, high: number, low: number): void {
-  space.format = like.format
-  space.topDepth = like.topDepth
-  space.inputBits = like.inputBits
-  space.top = like.top
-  space.tableMaskHi = like.tableMaskHi
-  space.tableMaskLo = like.tableMaskLo
-  space.tableFreeHi = like.tableFreeHi
-  space.tableFreeLo = like.tableFreeLo
+  fillTables(space, like, high, low & ~0xfff)
   space.fix = like.fix
-  space.rootHi = high
-  space.rootLo = low & ~0xfff
-  space.root = (high >>> 0) * 4294967296 + (space.rootLo >>> 0)
 }
 
 /** Fills the second stage of a legacy-mode context entry. @returns false where there is none: pass-through. */

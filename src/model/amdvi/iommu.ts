@@ -20,6 +20,7 @@ import {
   STATUS_PPR_OVERFLOW,
 } from '../../format/amdvi/registers.ts'
 import { checkTransaction, DONE, type FastResult, flagsOf, outcomeOf } from '../common/request.ts'
+import { settle } from '../common/settle.ts'
 import type { DeviceMessage, Interrupt, InterruptMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandBuffer } from './commands.ts'
 import { Configuration } from './config.ts'
@@ -229,16 +230,9 @@ export class AmdIommu implements IommuModel {
     return moved
   }
 
-  /** Does what can be done now, and tells devices and software. Handlers may call back. */
   #settle(): void {
-    for (let moved = true; moved; ) {
-      moved = false
-      if (!this.options.deferred) while (this.#commands.step()) moved = true
-      for (let message = this.#messages.shift(); message !== undefined; message = this.#messages.shift()) {
-        moved = true
-        this.onMessage?.(message)
-      }
-      if (this.#interrupts.deliver()) moved = true
-    }
+    settle(this.options.deferred ? null : this.#commands, this.#interrupts, this.#messages, this.#tell)
   }
+
+  readonly #tell = (message: DeviceMessage) => this.onMessage?.(message)
 }

@@ -3,10 +3,11 @@
  * IOVA"; RISC-V privileged architecture, "Two-Stage Address Translation". Nothing here allocates.
  */
 import { ALL_RIGHTS, PW, PX, UW, UX } from '../../base/types.ts'
+import type { MutableSpace } from '../../format/pt/fill.ts'
 import { NEED_IF_ALLOWED, NEED_INTERMEDIATE, NEED_SUPERVISOR, NEED_USER } from '../../format/pt/format.ts'
 import { PTE_D, PTE_G, PTE_U } from '../../format/pt/riscv.ts'
 import { readsOf, WALK_OK, WALK_POISONED, WALK_STAGE2_TABLE, WALK_TABLE_ABORT, type Walker } from '../../format/pt/walker.ts'
-import { blankSpace, type MutableSpace, setStage1, setStage2 } from '../../format/riscv/context.ts'
+import { blankSpace, setStage1, setStage2 } from '../../format/riscv/context.ts'
 import { DC_IOHGATP, gscidOf, IOHGATP_BARE, IOSATP_BARE, modeOf, TC_T2GPA } from '../../format/riscv/contexts.ts'
 import { CAUSE_PT_CORRUPT, CAUSE_TYPE_DISALLOWED } from '../../format/riscv/records.ts'
 import {

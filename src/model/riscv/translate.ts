@@ -5,8 +5,9 @@
 import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS } from '../../base/types.ts'
 import { doubleHi, doubleLo } from '../../base/u64.ts'
+import type { MutableSpace } from '../../format/pt/fill.ts'
 import { Walker } from '../../format/pt/walker.ts'
-import { blankSpace, type MutableSpace, setStage2 } from '../../format/riscv/context.ts'
+import { blankSpace, setStage2 } from '../../format/riscv/context.ts'
 import {
   DC_FSC,
   DC_IOHGATP,

@@ -13,6 +13,7 @@ import { CR0, GBPA, IDR0, REGISTERS, registerNamed } from '../../format/smmuv3/r
 import { STE } from '../../format/smmuv3/ste.ts'
 import type { PhysicalMemory } from '../../memory/physical.ts'
 import { checkTransaction, DONE, type FastResult, flagsOf, outcomeOf, TRANSLATED } from '../common/request.ts'
+import { settle } from '../common/settle.ts'
 import type { DeviceMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { CommandQueue } from './commandq.ts'
 import { Commands, type CommandTarget } from './commands.ts'
@@ -293,22 +294,15 @@ export class SmmuV3 implements IommuModel {
     return moved
   }
 
-  /** Does what can be done now, and tells devices and software. Handlers may call back. */
   #settle(): void {
-    for (let moved = true; moved; ) {
-      moved = false
-      if (!this.#deferred) while (this.#commands.step()) moved = true
-      if (this.stalls.count > 0 && this.#events.writable) this.#retryUnrecorded()
-      for (let message = this.#messages.shift(); message !== undefined; message = this.#messages.shift()) {
-        moved = true
-        this.onMessage?.(message)
-      }
-      if (this.#interrupts.deliver()) moved = true
-    }
+    settle(this.#deferred ? null : this.#commands, this.#interrupts, this.#messages, this.#tell, this.#retryUnrecorded)
   }
 
+  readonly #tell = (message: DeviceMessage) => this.onMessage?.(message)
+
   /** 7.2.1: stalled transactions whose event is not in the queue yet are tried as if they had just arrived. */
-  #retryUnrecorded(): void {
+  readonly #retryUnrecorded = () => {
+    if (this.stalls.count === 0 || !this.#events.writable) return
     for (const stalled of this.stalls.unrecorded()) {
       const done = this.#translator.retry(stalled) === DONE
       const response = done ? 'retry' : this.#translator.fault!.response

@@ -16,6 +16,7 @@ import { hi32, lo32 } from '../../base/u64.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { EntryCache } from '../common/entry-cache.ts'
 import { checkTransaction, flagsOf } from '../common/request.ts'
+import { settle } from '../common/settle.ts'
 import { TlbStore } from '../common/tlb.ts'
 import type { DeviceMessage, Interrupt, InterruptMessage, IommuModel, PageRequestMessage } from '../iommu.ts'
 import { Caches } from './caches.ts'
@@ -214,20 +215,11 @@ export class VtdIommu implements IommuModel {
     return moved
   }
 
-  /** Does what can be done now, and tells devices and software. Handlers may call back. */
   #settle(): void {
-    for (let moved = true; moved; ) {
-      moved = false
-      if (!this.#deferred) while (this.#queue.step()) moved = true
-      for (let message = this.#messages.shift(); message !== undefined; message = this.#messages.shift()) {
-        moved = true
-        this.#tell(message)
-      }
-      if (this.#events.deliver()) moved = true
-    }
+    settle(this.#deferred ? null : this.#queue, this.#events, this.#messages, this.#tell)
   }
 
-  #tell(message: DeviceMessage): void {
+  readonly #tell = (message: DeviceMessage) => {
     if (this.onMessage !== null) this.onMessage(message)
     // Nobody is there to answer.
     else if (message.kind === 'invalidate') this.#queue.completed(message.tag)

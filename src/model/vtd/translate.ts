@@ -4,9 +4,10 @@
  */
 import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
+import type { MutableSpace } from '../../format/pt/fill.ts'
 import { AD_IGNORE, coverLog2, NEED_IF_ALLOWED, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_ACCESS_FLAG, WALK_DIRTY, WALK_OK, WALK_PERMISSION, Walker } from '../../format/pt/walker.ts'
-import { blankSpace, type MutableSpace, setFirstStage, setLegacySpace, setSecondStage } from '../../format/vtd/context.ts'
+import { blankSpace, setFirstStage, setLegacySpace, setSecondStage } from '../../format/vtd/context.ts'
 import * as fr from '../../format/vtd/faults.ts'
 import { TableWalk } from '../../format/vtd/lookup.ts'
 import { PMEN_PRS, REG } from '../../format/vtd/registers.ts'
@@ -301,18 +302,7 @@ export class Translator {
     if (sizeLog2 > 20 && this.context.mode !== MODE_PASS_THROUGH && overInterrupts(paHi, paLo, sizeLog2))
       return this.#intoInterrupts(hi, lo, flags)
     const granted = rights & ((privileged ? PR : UR) | (this.#mayWrite(flags) ? (privileged ? PW : UW) : 0))
-    if (granted === 0) {
-      const second = this.context.mode === MODE_LEGACY || this.context.mode === MODE_SECOND
-      this.result.stage = second ? 2 : 1
-      const need = privileged ? PR : UR
-      return this.#fault(
-        lacking(need, rights, this.result.stage, this.context.mode === MODE_LEGACY),
-        hi,
-        lo,
-        flags,
-        this.result.stage,
-      )
-    }
+    if (granted === 0) return this.#forbidden(privileged ? PR : UR, rights, hi, lo, flags)
     // By RID_PRIV a device gets the supervisor's rights, and does not know that they are.
     return this.#ok(paHi, paLo, privileged && this.context.pasid < 0 ? granted >>> 3 : granted, sizeLog2)
   }
