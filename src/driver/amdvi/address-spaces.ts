@@ -2,13 +2,16 @@
  * Address spaces: guest tables behind GCR3 entries, and host tables. What is cached of them carries a DomainID and a PASID, both known from
  * where they are used. IOMMUs do not hear of INVLPG, so each change of a process's tables must be told by INVALIDATE_IOMMU_PAGES.
  */
-import { type Op, step } from '../../base/op.ts'
+import type { Op } from '../../base/op.ts'
 import type { DriverIoMm } from '../../core/driver.ts'
-import type { SpaceFormats } from '../common/address-spaces.ts'
+import { newProcess, type SpaceFormats } from '../common/address-spaces.ts'
 import type { Shape } from '../common/pgtable.ts'
 import type { AddressSpace } from '../common/state.ts'
 import type { DomainIds } from './domain-ids.ts'
 import { gcr3Entry } from './entries.ts'
+
+/** The domain has it. */
+const NO_TAGS = { allocate: () => 0, free() {} }
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -17,8 +20,7 @@ export function spaceFormats(stage1: () => Shape, stage2: () => Shape, ids: Doma
     stage1,
     stage2,
     entry: ({ root }) => gcr3Entry(root),
-    // The domain has it.
-    tags: { allocate: () => 0, free() {} },
+    tags: NO_TAGS,
     guestTags: { allocate: (domain) => ids.of(domain), free() {} },
   }
 }
@@ -28,18 +30,5 @@ export function spaceFormats(stage1: () => Shape, stage2: () => Shape, ids: Doma
  * @param empty a page of zeros: where its entries lead when it has exited. They stay valid, so that translation requests are answered with
  * no access; nothing tells the IOMMU to be quiet about one PASID, so a request that did not ask beforehand is still recorded.
  */
-export function* newShared(mm: CpuSpace, empty: number): Op<AddressSpace> {
-  const space: AddressSpace = {
-    name: mm.name,
-    tag: 0,
-    oldTag: null,
-    shared: true,
-    exited: false,
-    pgtable: null,
-    granuleLog2: mm.space.format.granuleLog2,
-    entry: () => gcr3Entry(space.exited ? empty : mm.space.root),
-    places: new Map(),
-  }
-  yield* step('process taken in')
-  return space
-}
+export const newShared = (mm: CpuSpace, empty: number): Op<AddressSpace> =>
+  newProcess(mm, NO_TAGS, ({ exited }) => gcr3Entry(exited ? empty : mm.space.root))

@@ -3,6 +3,7 @@ import type { DriverDevice, DriverIoMm } from '../../core/driver.ts'
 import type { AmdFeatures } from '../../format/amdvi/features.ts'
 import { amdV2, x86Scheme } from '../../format/pt/x86.ts'
 import type { DomainState } from '../common/state.ts'
+import { waitingObstacle } from '../common/sva.ts'
 
 type CpuSpace = NonNullable<DriverIoMm['mm']>
 
@@ -53,8 +54,8 @@ function tablesObstacle(features: AmdFeatures, guestLevels: 4 | 5, { space }: Cp
 }
 
 /** Whether page faults of the device can be answered. Transactions never wait here: there is only ATS with PRI. */
-function faultsObstacle(features: AmdFeatures, { name, capabilities: { ats, pri, stall } }: DriverDevice): string | null {
-  if (ats && pri) return features.ppr ? null : `${name} has page requests, but the IOMMU has not (EXT_FEATURE.PPRSup)`
-  if (stall) return `${name} stalls on faults, and an AMD IOMMU cannot hold a transaction: it needs ATS with PRI`
-  return `${name} has no recoverable faults: it needs ATS with PRI`
+function faultsObstacle(features: AmdFeatures, device: DriverDevice): string | null {
+  const waiting = waitingObstacle(device, 'an AMD IOMMU')
+  if (waiting !== null || features.ppr) return waiting
+  return `${device.name} has page requests, but the IOMMU has not (EXT_FEATURE.PPRSup)`
 }
