@@ -41,6 +41,17 @@ describe('the picture', () => {
       "
     `)
   })
+  it('keeps the number of a tag, and the address of a table, where columns are few', () => {
+    const { spaces, pasidTables, ...rest } = twoDomains()
+    const graph = {
+      ...rest,
+      spaces: spaces.map((space) => ({ ...space, tags: space.tags.map((tag) => tag.replace('ASID', 'DomainID')) })),
+      pasidTables: pasidTables.map((table) => ({ ...table, label: null })),
+    }
+    const narrow = picture(graph, { width: 70 })
+    expect(narrow).toMatch(/│ 2 {2}Dom\w*… 4 /)
+    for (const { address } of pasidTables) expect(narrow).toContain(` 0x${address.toString(16)} `)
+  })
   it('shows the same in ASCII', () => {
     expect(picture(twoDomains(), { ascii: true })).toMatchInlineSnapshot(`
       "

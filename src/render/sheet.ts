@@ -215,14 +215,21 @@ function deviceTexts(view: Overview, plan: Plan, say: Say): DeviceText[] {
 function tableText(block: BlockView, plan: Plan, say: Say): TableText {
   if (block.kind === 'pass') return { title: '', rows: [] }
   const both = say(block.title === '' ? block.address : `${block.title}  ${block.address}`)
-  const title = columns(both) <= plan.title ? both : say(block.title || block.address, plan.title)
+  const title = columns(both) <= plan.title ? both : block.title === '' ? say(block.address) : say(block.title, plan.title)
   const digits = block.rows.reduce((most, row) => Math.max(most, row.kind === 'entry' ? row.text.length : 0), 0)
   const rows = block.rows.map((row) => ({
     text: row.kind === 'entry' || row.kind === 'unused' ? row.text.padStart(digits) : say(row.text, Math.max(16, plan.title)),
     tagsAt: digits + 2,
-    tags: say(row.tags, plan.tags),
+    tags: tagText(row.tags, plan.tags, say),
   }))
   return { title, rows }
+}
+
+/** `Domain… 12`: where a tag is too long its word is cut, not its number. */
+function tagText(tag: string, limit: number, say: Say): string {
+  const [, word, number] = /^(\D{4,}) (\d+)$/.exec(tag) ?? []
+  const left = limit - columns(number ?? '') - 1
+  return word === undefined || columns(say(tag)) <= limit || left < 3 ? say(tag, limit) : `${say(word, left)} ${number}`
 }
 
 /** Columns between a table box's edges, less a blank on each side. */
