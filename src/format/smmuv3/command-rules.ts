@@ -73,14 +73,34 @@ export function checkCommand(words: Words, at: number, features: SmmuFeatures): 
   }
 }
 
-/** 4.4.1.1: a granule without range or level hint is reserved. The fields are those of every invalidation by address. */
+/** 4.4.1.1: a granule without range or level hint is reserved. */
 function checkRange(words: Words, at: number, features: SmmuFeatures): Broken | null {
+  const range = invalidationRange(words, at, features)
+  return range !== null && range.number === 0 && range.scale === 0 && range.level === 0 ? EMPTY_RANGE : null
+}
+
+/** What an invalidation by address says beside the address, as it counts. */
+export interface InvalidationRange {
+  /** TG: 1 is 4 KiB, 2 is 16 KiB, 3 is 64 KiB. */
+  readonly granule: number
+  /** NUM and SCALE: (number + 1) × 2^scale granules. */
+  readonly number: number
+  readonly scale: number
+  /** The level that the leaf is at; 0: any. */
+  readonly level: number
+}
+
+/** 4.4.1.1. Null: one address, of whatever size its leaf has. The fields are those of every invalidation by address. */
+export function invalidationRange(words: Words, at: number, features: SmmuFeatures): InvalidationRange | null {
   const { fields } = op.TLBI_NH_VA
   const granule = getNumber(words, fields.TG, at)
   if (!features.ril || granule === 0) return null
-  // Without 52-bit addresses, SCALE has 5 bits, and 16 KiB tables have no leaves at level 1: that hint counts as none.
-  const scale = features.ds ? getNumber(words, fields.SCALE, at) : getNumber(words, fields.SCALE, at) & 31
   const level = getNumber(words, fields.TTL, at)
-  const hint = granule === 2 && level === 1 && !features.ds ? 0 : level
-  return getNumber(words, fields.NUM, at) === 0 && scale === 0 && hint === 0 ? EMPTY_RANGE : null
+  // Without 52-bit addresses, SCALE has 5 bits, and 16 KiB tables have no leaves at level 1: that hint counts as none.
+  return {
+    granule,
+    number: getNumber(words, fields.NUM, at),
+    scale: features.ds ? getNumber(words, fields.SCALE, at) : getNumber(words, fields.SCALE, at) & 31,
+    level: granule === 2 && level === 1 && !features.ds ? 0 : level,
+  }
 }

@@ -15,15 +15,11 @@ import {
   SYNC_IRQ,
   SYNC_SEV,
 } from '../../format/smmuv3/commands.ts'
-import { CMDQ_BASE, CMDQ_CONS } from '../../format/smmuv3/registers.ts'
-import { INDEX } from './eventq.ts'
+import { CMDQ_CONS } from '../../format/smmuv3/registers.ts'
 import { CMDQ_ERR, type Interrupts } from './interrupts.ts'
 import { AT, CMDQEN, type RegisterFile } from './registers.ts'
-import { advance, entryAddress, isFull, queued } from './ring.ts'
+import { advance, BASE_HI, BASE_LO, entryAddress, INDEX, isFull, LOG2SIZE, queued } from './ring.ts'
 
-const BASE_HI = maskIn(CMDQ_BASE.fields.ADDR, 1)
-const BASE_LO = maskIn(CMDQ_BASE.fields.ADDR, 0)
-const LOG2SIZE = maskIn(CMDQ_BASE.fields.LOG2SIZE, 0)
 const ERR_SHIFT = CMDQ_CONS.fields.ERR.lsb
 
 /** What commands do. */

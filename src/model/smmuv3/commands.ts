@@ -1,6 +1,6 @@
 /** What each command does. Arm IHI 0070, chapter 4, in its order. */
 import { getAddress, getNumber, type Layout } from '../../base/layout.ts'
-import { checkCommand } from '../../format/smmuv3/command-rules.ts'
+import { checkCommand, invalidationRange } from '../../format/smmuv3/command-rules.ts'
 import * as op from '../../format/smmuv3/commands.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import type { DeviceMessage } from '../iommu.ts'
@@ -215,14 +215,10 @@ function substream(words: Int32Array, layout: Layout, features: SmmuFeatures): n
 
 /** The addresses of a TLBI command, its granule and its level (4.4.1.1). */
 function rangeOf(words: Int32Array, features: SmmuFeatures): Pick<TlbScope, 'page' | 'pages' | 'granule' | 'level'> {
-  const layout = op.TLBI_NH_VA
-  const page = getAddress(words, layout.fields.Address) / 4096
-  const granule = features.ril ? field(words, layout, 'TG') : 0
-  if (granule === 0) return { page, pages: 1, granule: 0, level: 0 }
-  const number = field(words, layout, 'NUM')
-  const scale = features.ds ? Math.min(field(words, layout, 'SCALE'), 39) : field(words, layout, 'SCALE') & 31
-  let level = field(words, layout, 'TTL')
-  // Level 1 holds no leaves of 16 KiB tables, but with 52-bit addresses.
-  if (granule === 2 && level === 1 && !features.ds) level = 0
-  return { page, pages: (number + 1) * 2 ** scale * 4 ** (granule - 1), granule, level }
+  const page = getAddress(words, op.TLBI_NH_VA.fields.Address) / 4096
+  const range = invalidationRange(words, 0, features)
+  if (range === null) return { page, pages: 1, granule: 0, level: 0 }
+  const { granule, number, scale, level } = range
+  // A SCALE above 39 counts as 39.
+  return { page, pages: (number + 1) * 2 ** Math.min(scale, 39) * 4 ** (granule - 1), granule, level }
 }

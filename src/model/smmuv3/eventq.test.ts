@@ -98,6 +98,16 @@ describe('SMMUv3 event queue', () => {
     expect(rig.get('EVENTQ_PROD')).toBe(0x8000_0004n)
   })
 
+  it('holds no hints while SMMUEN is 0', () => {
+    const rig = new Rig({ cr0: EVENTQEN })
+    const hint = { device: 3, pasid: 9, address: 0x1000n, pages: 1, rights: UR }
+    rig.smmu.pageHint(hint)
+    expect(rig.eventNames()).toEqual([])
+    rig.set('CR0', SMMUEN | EVENTQEN)
+    rig.smmu.pageHint(hint)
+    expect(rig.eventNames()).toEqual(['E_PAGE_REQUEST'])
+  })
+
   it('holds hints of pages that a device will use', () => {
     const rig = new Rig()
     rig.smmu.pageHint({ device: 3, pasid: 9, address: 0x1234_5678n, pages: 2, rights: UR | UX | PR | PW })

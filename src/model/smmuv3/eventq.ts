@@ -5,16 +5,7 @@ import type { WordMemory } from '../../base/memory.ts'
 import { EVENT_BYTES } from '../../format/smmuv3/events.ts'
 import { EVENTQ_ABT_ERR, type Interrupts } from './interrupts.ts'
 import { AT, EVENTQEN, type RegisterFile } from './registers.ts'
-import { advance, entryAddress, isFull, queued } from './ring.ts'
-
-/** PROD.OVFLG and CONS.OVACKFLG. */
-export const OVERFLOW = 0x80000000
-/** Index and wrap bit of PROD and CONS. */
-export const INDEX = 0xfffff
-/** Bits 55:5 of a queue's base register: high and low word; log2 of its size. */
-const BASE_HI = 0x00ffffff
-const BASE_LO = -32
-const LOG2SIZE = 31
+import { advance, BASE_HI, BASE_LO, entryAddress, INDEX, isFull, LOG2SIZE, OVERFLOW, queued } from './ring.ts'
 
 /** An output queue's registers and entry size, shared by the event queue and the PRI queue. */
 export class OutputQueue {

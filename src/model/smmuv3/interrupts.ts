@@ -6,7 +6,7 @@
 import { maskIn } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import { doubleLo } from '../../base/u64.ts'
-import { GERROR } from '../../format/smmuv3/registers.ts'
+import { GERROR, GERROR_IRQ_CFG0 } from '../../format/smmuv3/registers.ts'
 import { AT, EVENTQ_IRQEN, GERROR_IRQEN, PRIQ_IRQEN, type RegisterFile } from './registers.ts'
 
 export type InterruptSource = 'eventq' | 'priq' | 'gerror' | 'cmd-sync' | 'sev'
@@ -22,9 +22,9 @@ const MSI_EVENTQ_ABT_ERR = maskIn(GERROR.fields.MSI_EVENTQ_ABT_ERR, 0)
 const MSI_PRIQ_ABT_ERR = maskIn(GERROR.fields.MSI_PRIQ_ABT_ERR, 0)
 const MSI_GERROR_ABT_ERR = maskIn(GERROR.fields.MSI_GERROR_ABT_ERR, 0)
 
-/** Bits 55:2 of an MSI address register: high and low word. */
-const MSI_HI = 0x00ffffff
-const MSI_LO = -4
+/** The address in an MSI address register: high and low word. */
+const MSI_HI = maskIn(GERROR_IRQ_CFG0.fields.ADDR, 1)
+const MSI_LO = maskIn(GERROR_IRQ_CFG0.fields.ADDR, 0)
 
 const SOURCES = {
   eventq: { enable: EVENTQ_IRQEN, config: AT.EVENTQ_IRQ_CFG0, abort: MSI_EVENTQ_ABT_ERR },

@@ -1,16 +1,17 @@
 /**
  * PRI queue: page requests of PCIe devices, for software. Arm IHI 0070, chapter 8: when it takes none, the SMMU answers by itself.
  */
-import { encode } from '../../base/layout.ts'
+import { encode, maskIn } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import { PRI, PRI_BYTES } from '../../format/smmuv3/pri.ts'
+import { PRIQ_IRQ_CFG2 } from '../../format/smmuv3/registers.ts'
 import type { DeviceMessage, PageRequestMessage } from '../iommu.ts'
 import { OutputQueue } from './eventq.ts'
 import { type Interrupts, PRIQ_ABT_ERR } from './interrupts.ts'
 import { AT, PRIQEN, type RegisterFile, SMMUEN } from './registers.ts'
 
-/** PRIQ_IRQ_CFG2.LO: interrupt for each message that ends a group, instead of when the queue is no longer empty. */
-const LAST_ONLY = 0x80000000
+/** Interrupt for each message that ends a group, instead of when the queue is no longer empty. */
+const LAST_ONLY = maskIn(PRIQ_IRQ_CFG2.fields.LO, 0)
 
 export interface PriPolicy {
   /** Whether the SMMU has substreams. */

@@ -255,8 +255,9 @@ export class SmmuV3 implements IommuModel {
     this.#settle()
   }
 
-  /** A device hints at pages that it will use (3.12.4.1): an event, and no answer. */
+  /** A device hints at pages that it will use (3.12.4.1): an event, and no answer. While SMMUEN is 0 there are no events of devices. */
   pageHint(hint: PageHint): void {
+    if (!this.#translator.enabled) return
     const { device, pasid, address, pages, rights } = hint
     const bit = (mask: number) => ((rights & mask) === 0 ? 0 : 1)
     const record = eventRecord(E_PAGE_REQUEST, {
