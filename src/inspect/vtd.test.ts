@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encode, wordsToU64 } from '../base/layout.ts'
-import { ALL_RIGHTS, PR, PW, UR, UW } from '../base/types.ts'
+import { ALL_RIGHTS, PR, PW, UR, UW, UX } from '../base/types.ts'
 import { IRTE_POSTED, IRTE_REMAPPED } from '../format/vtd/irte.ts'
 import { PASID_ENTRY } from '../format/vtd/pasid.ts'
 import { PAGE_REQUEST } from '../format/vtd/records.ts'
@@ -101,6 +101,21 @@ describe('an Intel machine as a graph', () => {
       }),
       { numRuns: 30 },
     )
+  })
+
+  it('gives the rights that requests can use: nothing privileged without SRE, nothing executable without ERE', () => {
+    const { machine, pasids, own } = oneDevice()
+    for (const [pasid, SRE, ERE] of [
+      [1, 0, 1],
+      [2, 1, 0],
+      [3, 1, 1],
+    ] as const)
+      pasids.put(pasid, { ...machine.first().values, FSPTPTR: BigInt(own.root), SRE, ERE })
+    const graph = inspectVtd(machine.source())
+    const rights = graph.pasidTables[0]!.entries.map(
+      ({ space }) => graph.spaces.find(({ id }) => id === space)!.ranges[0]!.rights,
+    )
+    expect(rights).toEqual([UR | UW, UR | UW | UX, RW, ALL_RIGHTS])
   })
 
   it('says which entry serves requests without PASID, and that it is the domain', () => {

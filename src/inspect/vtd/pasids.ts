@@ -2,7 +2,7 @@
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
-import { UR, UW, UX } from '../../base/types.ts'
+import { ALL_RIGHTS, PR, PW, UR, UW, UX } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
 import { ptSpace } from '../../format/pt/format.ts'
@@ -130,9 +130,11 @@ export class PasidDirectories {
     const tag = `DID ${getNumber(words, PASID_ENTRY.fields.DID)}`
     const second = secondStageSpace(this.#features, words)
     const walked = firstStageSpace(this.#features, words, second)
-    // Without SRE privileged requests are refused: what they might do is nobody's right.
-    const allowed = walked === null || getNumber(words, PASID_ENTRY.fields.SRE) === 1
-    const first = allowed ? walked : ptSpace({ ...walked, fix: unprivileged(walked.fix) })
+    // Without SRE privileged requests are refused, without ERE those that execute: what they might do is nobody's right.
+    const { SRE, ERE } = PASID_ENTRY.fields
+    const privileged = getNumber(words, SRE) === 1 ? ALL_RIGHTS : UR | UW | UX
+    const executing = this.#features.executeRequests && getNumber(words, ERE) === 1 ? ALL_RIGHTS : UR | UW | PR | PW
+    const first = walked === null ? null : ptSpace({ ...walked, fix: atMost(walked.fix, privileged & executing) })
     // Requests without PASID use this one: it is the domain's own.
     const process = first !== null && second === null && hasKernelHalf(this.#memory, first)
     const role = process ? 'io_mm' : 'unknown'
@@ -149,11 +151,14 @@ export class PasidDirectories {
   }
 }
 
-const FIXES = new Map<Uint8Array, Uint8Array>()
+const FIXES = new Map<Uint8Array, Map<number, Uint8Array>>()
 
-/** A last word on rights that leaves none to privileged requests. */
-function unprivileged(fix: Uint8Array): Uint8Array {
-  const known = FIXES.get(fix) ?? fix.map((rights) => rights & (UR | UW | UX))
+/** A last word on rights that leaves no others than these. The same one for the same arguments: spaces are told apart by it. */
+function atMost(fix: Uint8Array, allowed: number): Uint8Array {
+  if (allowed === ALL_RIGHTS) return fix
+  const known = FIXES.get(fix) ?? new Map<number, Uint8Array>()
   FIXES.set(fix, known)
-  return known
+  const made = known.get(allowed) ?? fix.map((rights) => rights & allowed)
+  known.set(allowed, made)
+  return made
 }
