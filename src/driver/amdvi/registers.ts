@@ -1,5 +1,5 @@
 /** The IOMMU's registers by name. Offsets and fields: `format/amdvi/registers.ts`. */
-import { encode, getBits, type Values, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { encode, type Values, wordsToU64 } from '../../base/layout.ts'
 import { hi32, lo32 } from '../../base/u64.ts'
 import type { Mmio } from '../../core/driver.ts'
 import { type AmdFeatures, featuresOf } from '../../format/amdvi/features.ts'
@@ -8,6 +8,7 @@ import {
   EFR_GT_SUP,
   EFR_HI_EPH_SUP,
   EFR_HI_PPR_AUTO_RSP_SUP,
+  EFR_IA_SUP,
   EFR_PPR_SUP,
   EFR2_GCR3_TRP_MODE,
   EFR2_HT_RANGE_IGNORE,
@@ -89,6 +90,6 @@ export function abilitiesOf(registers: Registers): Abilities {
     guests,
     hyperTransport: (lo32(efr2) & EFR2_HT_RANGE_IGNORE) === 0,
     autoResponse,
-    invalidateAll: getBits(wordsFromU64([efr]), 6, 6) === 1,
+    invalidateAll: (low & EFR_IA_SUP) !== 0,
   }
 }

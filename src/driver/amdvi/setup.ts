@@ -1,6 +1,6 @@
 /** Reset and enable. AMD IOMMU specification (48882), 2.2.1, 2.4, 2.5, 2.6, 3.4.1 to 3.4.3. */
-import { encode, type Layout, wordsToU64 } from '../../base/layout.ts'
 import { type Op, waitFor } from '../../base/op.ts'
+import { DTE_BYTES } from '../../format/amdvi/dte.ts'
 import {
   CMD_BUF_BASE,
   DEV_TAB_BASE,
@@ -44,7 +44,6 @@ export function* setUp(registers: Registers, abilities: Abilities, given: Struct
   registers.control(['CmdBufEn', 'EventLogEn', 'PPRLogEn', 'PPREn'], false)
   yield* waitFor('the rings to stop', () => (registers.read('STATUS') & RUNNING) === 0)
 
-  // The part of the table that a smaller size would cut off is not in use yet: the base changes with it, in one write.
   registers.set(DEV_TAB_BASE, { DevTabBase: BigInt(devices.base), Size: devices.bytes / 4096 - 1 })
   registers.writeWide('EXCL_BASE', 0n)
   registers.writeWide('EXCL_LIMIT', 0n)
@@ -60,7 +59,7 @@ export function* setUp(registers: Registers, abilities: Abilities, given: Struct
   // Whatever the caches hold is from another life.
   if (abilities.invalidateAll) yield* commands.issueAndSync([invalidateAll()])
   else {
-    const entries = devices.bytes / 32
+    const entries = devices.bytes / DTE_BYTES
     yield* commands.issue(Array.from({ length: entries }, (_, device) => invalidateDevice(device)))
     yield* commands.issueAndSync(Array.from({ length: DOMAIN_IDS }, (_, domain) => invalidatePages(domain, null, null, true)))
   }
@@ -73,8 +72,7 @@ function setRing(
   name: 'CMD' | 'EVT' | 'PPR',
   { base, log2 }: { readonly base: number; readonly log2: number },
 ): void {
-  const words = encode(layout as Layout, { Base: BigInt(base), Len: log2 })
-  registers.writeWide(`${layout.name}` as keyof typeof REG, wordsToU64(words)[0]!)
+  registers.set(layout, { Base: BigInt(base), Len: log2 })
   registers.writeWide(`${name}_HEAD`, 0n)
   registers.writeWide(`${name}_TAIL`, 0n)
 }

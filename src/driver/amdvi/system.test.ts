@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { decode } from '../../base/layout.ts'
 import { run } from '../../base/op.ts'
 import { checkDte } from '../../format/amdvi/check.ts'
+import { INVALIDATE_IOMMU_PAGES } from '../../format/amdvi/commands.ts'
 import { CONTROL_IOMMU_EN, REG } from '../../format/amdvi/registers.ts'
 import { loadWords } from '../common/words.ts'
 import { commandName } from './command-buffer.ts'
@@ -323,6 +325,30 @@ describe('device table entries', () => {
     expect(moved(dma)).toEqual(new Set(['INVALIDATE_DEVTAB_ENTRY']))
     expect(moved(identity)).toEqual(new Set(['INVALIDATE_DEVTAB_ENTRY', 'INVALIDATE_IOTLB_PAGES']))
     expect(moved(nested)).toEqual(new Set(['INVALIDATE_DEVTAB_ENTRY', 'INVALIDATE_IOTLB_PAGES']))
+  })
+})
+
+describe('what is unmapped', () => {
+  it('is forgotten by ranges; with entries above the leaves where tables were taken out', () => {
+    for (const tables of ['v1', 'v2'] as const) {
+      const system = new System({ tables })
+      const domain = system.domain('A', 'dma', system.device(1))
+      system.map(domain, 0x20_0000n, 0x5000_0000n, 0x5000n)
+      const told: unknown[] = []
+      system.driver.commands.onCommand = (words) => {
+        const { GN, PASID, PDE, S, Address } = decode(INVALIDATE_IOMMU_PAGES, words)
+        if (commandName(words) === 'INVALIDATE_IOMMU_PAGES') told.push([GN, PASID, PDE, S, Address])
+      }
+      system.unmap(domain, 0x20_0000n, 0x3000n)
+      system.unmap(domain, 0x20_3000n, 0x2000n)
+      const GN = tables === 'v1' ? 0 : 1
+      expect(told).toEqual([
+        [GN, 0, 0, 1, 0x20_0000n],
+        [GN, 0, 0, 0, 0x20_2000n],
+        [GN, 0, 1, 0, 0x20_3000n],
+        [GN, 0, 1, 0, 0x20_4000n],
+      ])
+    }
   })
 })
 
