@@ -30,7 +30,7 @@ import { openLive } from './live.ts'
 import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.ts'
 import { type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
-import { scanDump } from './scan.ts'
+import { askKernel, scanDump } from './scan.ts'
 import { openedTables } from './translation-text.ts'
 
 export interface OpenedMachine {
@@ -83,7 +83,9 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
     if (base === undefined) kindOfDump(source)
     const registers = await registersFrom(options)
     const dump = await openDumpBytes(source, base === undefined ? {} : { base: Number(base) })
-    return openedDump(dump, registers ?? scanDump(dump, options.scan ?? null))
+    // Who asks for one of those that a search finds does not ask the kernel.
+    const asked = registers ?? (options.scan === undefined ? askKernel(dump, options.unit ?? null) : null)
+    return openedDump(dump, asked ?? scanDump(dump, options.scan ?? null))
   })
 }
 

@@ -49,8 +49,9 @@ export const DUMP_HELP = `
 Dumps: ELF cores (QEMU's dump-guest-memory, /proc/vmcore), kdump-compressed (makedumpfile, virsh dump; flattened too), LiME, raw
 images; packed with gzip or zstd or not; '-' is standard input. A dump holds memory, not the IOMMU's registers: give these.
 ${REGISTER_TABLES.map(({ title, example }) => `  ${title.padEnd(18)} ${example}`).join('\n')}
-Registers that are not given are assumed where that is safe, and the findings say so. Without any, memory is looked through for tables that
-hold together; the findings say what was found, and what speaks for it.
+Registers that are not given are assumed where that is safe, and the findings say so. Without any, the kernel in the dump is asked (x86-64 with an
+Intel IOMMU, Linux 6.0 or later with BTF), else memory is looked through for tables that hold together; the findings say which, what was found,
+and what speaks for it.
 
 Text of debug files (/sys/kernel/debug/iommu): intel/iommu_regset and lines of amd/iommu*/mmio are --registers; intel/dmar_translation_struct,
 with domain_translation_struct behind it or not, is INPUT by itself: tables as far as it lists them.

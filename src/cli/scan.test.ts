@@ -7,6 +7,7 @@ import { hex } from '../base/hex.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { type Pages, writeElf, writeKdump, writeLime } from '../node/dump/writers.suite.ts'
 import { type Dump, openCapture } from '../node/index.ts'
+import { buildKernel } from '../node/kernel/kernel.suite.ts'
 import { runCommand } from './commands.suite.ts'
 import { CliError } from './common.ts'
 import { openInput } from './input.ts'
@@ -130,6 +131,38 @@ describe('tables in memory of which nothing is known', () => {
     const graph = (await openInput(file('damaged.kdump', bytes))).graph()
     expect(graph.deviceTable!.address).toBe(0x44b72000n)
     expect(graph.findings.some(({ text }) => text === 'damaged pages of the dump were passed over: 1')).toBe(true)
+  })
+})
+
+describe('a kernel in the dump', () => {
+  const built = (form: Parameters<typeof buildKernel>[0]) => {
+    const { pages, vmcoreinfo, root } = buildKernel(form)
+    return { path: file('vmcore', writeElf(pages, { machine: 62, vmcoreinfo })), root }
+  }
+
+  it('tells the registers, and they are certain', async () => {
+    const { path, root } = built({ scalable: true })
+    const { deviceTable, findings } = (await openInput(path)).graph()
+    expect(deviceTable).toMatchObject({ address: BigInt(root(0)), layout: 'scalable mode' })
+    expect(findings.map(({ text }) => text).join('\n')).toMatch(
+      /^dmar0 of Linux 6\.1\.0-test, out of the kernel's structures in the dump: .*RTADDR 0x140a400$/m,
+    )
+    expect(findings.some(({ text }) => /is not given|likely|guess/.test(text))).toBe(false)
+  })
+
+  it('of several IOMMUs: the first is taken, or the one that is named', async () => {
+    const { path, root } = built({ units: 2 })
+    const first = (await openInput(path)).graph()
+    expect(first.deviceTable!.address).toBe(BigInt(root(0)))
+    expect(first.findings.some(({ text }) => text === 'the kernel has 2 IOMMUs, dmar0, dmar1: choose with --unit NAME')).toBe(
+      true,
+    )
+    expect((await openInput(path, { unit: 'dmar1' })).graph().deviceTable!.address).toBe(BigInt(root(1)))
+    await expect(openInput(path, { unit: 'dmar2' })).rejects.toThrow(/has no IOMMU 'dmar2': it has dmar0, dmar1/)
+  })
+
+  it('is not asked by those who choose one that was searched for', async () => {
+    await expect(openInput(built({}).path, { scan: 1 })).rejects.toThrow(/there are none/)
   })
 })
 

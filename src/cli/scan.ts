@@ -1,4 +1,4 @@
-/** Registers for a dump that came without: its memory is looked through for tables of IOMMUs. */
+/** Registers for a dump that came without: the kernel in it tells them, or its memory is looked through for tables of IOMMUs. */
 import { basename } from 'node:path'
 import { hex } from '../base/hex.ts'
 import type { WordMemory } from '../base/memory.ts'
@@ -6,7 +6,7 @@ import type { Proposal } from '../inspect/scan/contract.ts'
 import { scannersFor } from '../inspect/scan/registry.ts'
 import { type Found, type ScanResult, scan } from '../inspect/scan/scan.ts'
 import { scoreBudget } from '../inspect/scan/score.ts'
-import { type Dump, InputError, type RegisterSource } from '../node/index.ts'
+import { chosenUnit, type Dump, InputError, kernelFindings, type RegisterSource } from '../node/index.ts'
 import { architectureOf } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_USAGE } from './common.ts'
 import { progress } from './progress.ts'
@@ -21,6 +21,49 @@ const OTHERS = 8
 const ENOUGH_DEVICES = 2
 
 const tableOf = (kind: string): RegisterTable => REGISTER_TABLES.find((table) => table.kind === kind)!
+
+/**
+ * Registers that the kernel in a dump knows; null when there is none that tells them.
+ * @param unit name of the IOMMU (`--unit`), null for the first one.
+ * @throws InputError when there is none of that name.
+ */
+export function askKernel(dump: Dump, unit: string | null): RegisterSource | null {
+  const { show, load, end } = reader(dump)
+  const found = kernelFindings({ ...dump, load, ranges: () => dump.ranges(), remarks: [] }, (bytes) => {
+    show(`looking for a kernel: ${size(bytes)} of ${basename(dump.name)} …`)
+    return Date.now() < end
+  })
+  show(null)
+  if (found === null) return null
+  const { release, kind, units } = found
+  const { name, registers } = unit === null ? units[0]! : chosenUnit(dump.name, units, unit)
+  const table = tableOf(kind)
+  const known = registers.map((value) => ({
+    ...value,
+    name: table.registers.find(({ offset }) => offset === value.offset)!.name,
+  }))
+  const values = known.map((one) => `${one.name} ${hex(one.value)}`)
+  const notes = [`${name} of Linux ${release}, out of the kernel's structures in the dump: ${values.join(', ')}`]
+  if (units.length > 1)
+    notes.push(`the kernel has ${units.length} IOMMUs, ${units.map((one) => one.name).join(', ')}: choose with --unit NAME`)
+  return sourceOf(table, known, { how: 'kernel symbols and BTF in the dump', sure: 'certain', notes })
+}
+
+/** Reads a dump past its damaged pages, for a limited time. */
+function reader(dump: Dump) {
+  const state = { damaged: 0 }
+  const load = (frame: number, words: Int32Array, at: number): boolean => {
+    try {
+      return dump.load(frame, words, at)
+    } catch (error) {
+      // A damaged page says nothing of tables elsewhere.
+      if (!(error instanceof InputError)) throw error
+      state.damaged++
+      return false
+    }
+  }
+  return { show: progress(), load, end: Date.now() + MOST_SECONDS * 1000, state }
+}
 
 /**
  * Registers out of the memory alone.
@@ -58,19 +101,7 @@ export function scanDump(dump: Dump, wanted: number | null): RegisterSource {
 }
 
 function search(dump: Dump): { result: ScanResult; damaged: number } {
-  const show = progress()
-  const end = Date.now() + MOST_SECONDS * 1000
-  let damaged = 0
-  const load = (frame: number, words: Int32Array, at: number): boolean => {
-    try {
-      return dump.load(frame, words, at)
-    } catch (error) {
-      // A damaged page says nothing of tables elsewhere.
-      if (!(error instanceof InputError)) throw error
-      damaged++
-      return false
-    }
-  }
+  const { show, load, end, state } = reader(dump)
   const result = scan({
     frames: { ranges: () => dump.ranges(), load },
     scanners: scannersFor(dump.machine),
@@ -82,7 +113,7 @@ function search(dump: Dump): { result: ScanResult; damaged: number } {
     },
   })
   show(null)
-  return { result, damaged }
+  return { result, damaged: state.damaged }
 }
 
 function inspected({ kind, registers }: Proposal, memory: WordMemory) {

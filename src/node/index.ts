@@ -6,6 +6,7 @@ export { isText } from './dump/formats.ts'
 export * from './dump/open.ts'
 export * from './elf.ts'
 export * from './errors.ts'
+export { type KernelFindings, kernelFindings } from './kernel/linux.ts'
 export * from './registers.ts'
 export * from './registers-text.ts'
 export {

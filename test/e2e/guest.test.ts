@@ -73,6 +73,22 @@ describe.skipIf(files === null)('a Linux guest with an Intel IOMMU', () => {
     })
   })
 
+  it('tells its registers to those who have its memory alone', async () => {
+    const image = `raw:0:${join(guest.folder, 'ram')}`
+    const live = await openInput(guest.socket)
+    const registers = (machine: typeof live) =>
+      ['CAP', 'ECAP', 'GSTS', 'RTADDR', 'IRTA'].map((name) => machine.graph().registers.find((one) => one.name === name)?.value)
+    const asked = await openInput(image)
+    expect(registers(asked)).toEqual(registers(live))
+    expect(asked.remarks.map(({ text }) => text).join()).toMatch(
+      /dmar0 of Linux \d+\.\d+.*, out of the kernel's structures in the dump: /,
+    )
+    // Without the kernel's word, a search comes to the same table.
+    const searched = await openInput(image, { scan: 1 })
+    expect(searched.graph().deviceTable).toEqual(live.graph().deviceTable)
+    expect(searched.graph().findings[0]!.text).toMatch(/nothing contradicts\): likely/)
+  })
+
   it('says why shared virtual addressing is off', async () => {
     const { stdout, exitCode } = await runCommand(doctorCommand(), [guest.socket, '--all'])
     expect(exitCode).toBe(1)
