@@ -7,6 +7,7 @@ import { EVENT_IO_PAGE_FAULT, EVENTS } from '../format/amdvi/events.ts'
 import { featuresOf } from '../format/amdvi/features.ts'
 import { FULL_EXT_FEATURE } from '../format/amdvi/registers.ts'
 import { type Advice, type Case, isKind } from './advice.ts'
+import type { Finding } from './report.ts'
 
 export function amdMeaning({ finding }: Case): string | null {
   const { name, fields } = finding.report
@@ -29,11 +30,21 @@ function flagSays(name: string, field: Field | undefined): string {
   return (known?.kind === 'oneOf' ? known.names[1] : known?.doc) ?? 'set'
 }
 
+/** How QEMU's model writes the fault of a DMA: as an interrupt (I) that has neither address nor domain. No interrupt goes to address 0. */
+export function isQemuRecord({ report }: Finding): boolean {
+  const { name, address, pasid, fields } = report
+  const flags = Array.isArray(fields.flags) ? fields.flags : []
+  // Where GN is set, the same field is a PASID.
+  const tag = pasid ?? fields.domain
+  return name === 'IO_PAGE_FAULT' && address === '0x0' && tag === 0 && flags.includes('I') && !flags.includes('PR')
+}
+
 export function adviseAmd(of: Case, advice: Advice): void {
   const { report } = of.finding
   const { name, fields } = report
   const flags = Array.isArray(fields.flags) ? fields.flags : []
   if (name === 'IO_PAGE_FAULT' && report.kind === 'dma-fault') adviseFault(of, flags, advice)
+  else if (isQemuRecord(of.finding)) adviseQemu(flags, advice)
   else if (report.kind === 'interrupt-fault') adviseInterrupt(of, flags, advice)
   else if (name === 'INVALID_DEVICE_REQUEST') {
     advice.causes.push('the device sent what its device table entry does not allow')
@@ -123,6 +134,15 @@ function adviseInterrupt(of: Case, flags: readonly unknown[], advice: Advice): v
       'an MSI that the device kept from before a reset or resume',
     )
   advice.next.push('the interrupts of the device (/proc/interrupts) and its MSI-X table')
+}
+
+function adviseQemu(flags: readonly unknown[], advice: Advice): void {
+  const done = flags.includes('NX') ? 'a write' : flags.includes('GN') ? 'a read' : 'an access'
+  advice.causes.push(`in a guest of QEMU: ${done} by DMA that the page tables refuse, and no interrupt`)
+  advice.next.push("QEMU's trace (amdvi_page_fault) for the address, and iomm walk for what decided")
+  advice.remarks.push(
+    "I with address 0 and domain 0: QEMU's model of the AMD IOMMU writes page faults so. The address is lost, GN stands for a read and NX for a write, and the bus of the device is left out: it may be another one",
+  )
 }
 
 function adviseEntry(of: Case, flags: readonly unknown[], advice: Advice): void {

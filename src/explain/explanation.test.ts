@@ -62,6 +62,17 @@ AMD-Vi: DTE[3]: 0000000000000000`
     expect(explain(entry('7d90000000000003'))[0]!.remarks.join()).toContain('the entry uses PPR')
   })
 
+  it("a page fault as QEMU's AMD IOMMU writes it is no interrupt, and has no address", () => {
+    const fault = (domain: string, address: string, flags: string) =>
+      `AMD-Vi: Event logged [IO_PAGE_FAULT device=00:06.0 domain=${domain} address=${address} flags=${flags}]`
+    const [write] = explain(fault('0x0000', '0x0', '0x000a'))
+    expect(write!.causes).toEqual([expect.stringMatching(/QEMU: a write by DMA .* no interrupt/)])
+    expect(write!.address!.kinds).toEqual([])
+    expect(explain(fault('0x0000', '0x0', '0x0009'))[0]!.causes).toEqual([expect.stringContaining('a read by DMA')])
+    for (const other of [fault('0x0055', '0xfffffffdf8000000', '0x0008'), fault('0x0000', '0x0', '0x0020')])
+      expect(explain(other)[0]!.causes.join()).not.toContain('QEMU')
+  })
+
   it('a doorbell is called one', () => {
     const text =
       'arm-smmu-v3 1.iommu: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x100 ssid: 0x0 iova: 0xffffe040 ipa: 0x0\narm-smmu-v3 1.iommu: unpriv data write s1 "Input address caused fault" stag: 0x0'

@@ -2,7 +2,7 @@
 
 import { type AddressKind, classifyAddress, type KnownRange } from './address.ts'
 import { type Advice, adviseByAddress, adviseLosses, type Case, newAdvice } from './advice.ts'
-import { adviseAmd, amdMeaning } from './advise-amd.ts'
+import { adviseAmd, amdMeaning, isQemuRecord } from './advise-amd.ts'
 import { adviseSmmuv2, adviseSmmuv3, smmuv2Meaning, smmuv3Meaning } from './advise-arm.ts'
 import { adviseRiscv, riscvMeaning } from './advise-riscv.ts'
 import { adviseVtd, vtdMeaning } from './advise-vtd.ts'
@@ -68,7 +68,10 @@ export function explainFindings(log: Pick<ParsedLog, 'findings' | 'context'>, su
   return findings.map((finding, index) => {
     const near = findings.slice(Math.max(0, index - NEAR), index + NEAR + 1).filter((other) => other !== finding)
     const { device, address, pasid, access } = finding.report
-    const kinds = address === null ? [] : classifyAddress(BigInt(address), { arch: finding.arch, pasid, access, ranges })
+    const kinds =
+      address === null || isQemuRecord(finding)
+        ? []
+        : classifyAddress(BigInt(address), { arch: finding.arch, pasid, access, ranges })
     const others = device === null ? [] : near.filter(({ report }) => report.device === device)
     return explainCase({ finding, kinds, context, others, near }, surroundings.names ?? null)
   })
