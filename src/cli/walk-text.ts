@@ -29,7 +29,7 @@ export function explainedText(explained: Explained, architecture: Architecture, 
   explained.steps.forEach((step, index) => {
     lines.push(...stepLines(step, index + 1, paint))
   })
-  lines.push(...outcomeLines(explained.outcome, architecture, paint))
+  lines.push(...outcomeLines(explained, architecture, paint))
   return `${lines.join('\n')}\n`
 }
 
@@ -61,8 +61,11 @@ export function fieldsText(fields: readonly DescribedField[]): string {
     .join(', ')
 }
 
-function outcomeLines(outcome: Outcome, architecture: Architecture, paint: Painter): string[] {
+function outcomeLines({ outcome, steps, transaction }: Explained, architecture: Architecture, paint: Painter): string[] {
   if (outcome.ok) {
+    const walked = steps.some(({ level }) => level !== null)
+    if (!walked && outcome.pa === transaction.iova && outcome.sizeLog2 > 12)
+      return [paint.good(`goes to ${hex(outcome.pa)}, the same address: no page table is walked`)]
     const page = size(1n << BigInt(outcome.sizeLog2))
     return [paint.good(`goes to ${hex(outcome.pa)}, in a page of ${page}, permissions ${rightsText(outcome.rights)}`)]
   }

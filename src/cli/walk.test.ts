@@ -30,6 +30,12 @@ describe('iomm walk', () => {
     )
   })
 
+  it('speaks of no page where nothing translates', async () => {
+    const { stdout, exitCode } = await walk(join(root, 'examples/identity-and-blocked.yaml'), 'trusted', '0x1000')
+    expect(exitCode).toBe(EXIT_OK)
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe('goes to 0x1000, the same address: no page table is walked')
+  })
+
   it('shows a fault with its record, word by word and field by field', async () => {
     const { stdout, exitCode } = await walk(fixture, '0x30', '0xff1f7020', '--write')
     expect(exitCode).toBe(EXIT_FINDINGS)
