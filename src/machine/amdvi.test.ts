@@ -148,3 +148,19 @@ describe('our words for events', () => {
     expect(fault(0n)).toContain('blocked')
   })
 })
+
+describe('commands', () => {
+  it('are told by domain, PASID and addresses', () => {
+    const { steps } = holds(`iommu: amdvi${BASE}
+  - bind: { device: nic, process: P }
+  - cpu: { process: P, write: 0x10000, value: 7 }
+  - dma: { device: nic, process: P, read: 0x10000 }
+    expect: { reads: 7 }
+  - unbind: { device: nic, process: P }
+`)
+    expect(steps[3]!.narration.map(({ text }) => text).join('\n')).toContain(
+      'INVALIDATE_IOMMU_PAGES domain 1 pasid 1 at any address with entries above the leaves · COMPLETION_WAIT · ' +
+        'INVALIDATE_IOTLB_PAGES device 0x100 pasid 1 at any address · COMPLETION_WAIT',
+    )
+  })
+})

@@ -137,7 +137,7 @@ const WORDS: FieldWords = {
     Address: 'at',
     CompletionTag: 'group',
     Response: 'answer',
-    PDE: 'with entries above',
+    PDE: 'with',
   },
   silent: new Set([
     'OpCode',
@@ -155,14 +155,23 @@ const WORDS: FieldWords = {
   ]),
   told: new Set(['DeviceID', 'DomainID', 'CompletionTag', 'Response']),
   hex: new Set(['DeviceID', 'Address']),
-  order: ['DeviceID', 'DomainID', 'PASID'],
+  order: ['DeviceID', 'DomainID', 'PASID', 'Address'],
+}
+
+/** With S: the address that stands for all of them, its bit 63 being the lowest clear one. */
+const EVERYWHERE = 0x7fff_ffff_ffff_f000n
+
+/** A field whose value says nothing to people. */
+function inWords(field: DescribedField): DescribedField {
+  if (field.name === 'PDE' && field.value === 1) return { ...field, means: 'entries above the leaves' }
+  return field.name === 'Address' && field.value === EVERYWHERE ? { ...field, means: 'any address' } : field
 }
 
 /** A command in words. */
 function seen(words: Uint32Array): SeenCommand {
   const kind = kindOf(words)
   const layout = COMMANDS.get(opcodeOf(words))?.layout
-  const fields: DescribedField[] = layout === undefined ? [] : describe(layout, words)
+  const fields = layout === undefined ? [] : describe(layout, words).map(inWords)
   if (layout === INVALIDATE_IOTLB_PAGES && iotlbPasid(words) !== 0)
     fields.push({ name: 'PASID', msb: 19, lsb: 0, value: iotlbPasid(words), means: null, doc: '' })
   return { name: commandName(words), text: commandText(fields, WORDS), cache: kind === 'sync' ? null : kind }
