@@ -14,10 +14,9 @@ import { readEvents, readPageRequests, registerFindings } from './amdvi/logs.ts'
 import { rangeFindings } from './amdvi/ranges.ts'
 import { devicesWithoutTable, readDevices } from './devices.ts'
 import type { MachineGraph } from './graph.ts'
+import { readingOf } from './reading.ts'
 import { RegisterFile } from './registers.ts'
 import { Findings, type MachineSource } from './source.ts'
-import { defaultBudget } from './space.ts'
-import { Spaces } from './spaces.ts'
 
 const WORDS: MachineGraph['words'] = {
   deviceTable: 'Device table',
@@ -37,16 +36,16 @@ export function inspectAmdvi(source: MachineSource): MachineGraph {
   const { features, table } = amdviTable(source)
   const enabled = registers.field(CONTROL, 'IommuEn') === 1
   registerFindings(registers, findings)
-  const budget = source.budget ?? defaultBudget()
-  const spaces = new Spaces(memory, names, budget, findings)
-  const tables = new Gcr3Tables(memory, features, spaces, budget, findings)
+  const reading = readingOf(source, features, findings)
+  const { budget, spaces } = reading
+  const tables = new Gcr3Tables(reading)
   const interrupts = new InterruptTables(memory, features, findings)
-  const context = { memory, features, names, spaces, tables, interrupts, findings }
+  const context = { ...reading, tables, interrupts }
   const off = () => ({ devices: devicesWithoutTable(names, 'bypass', 'the IOMMU is off (CONTROL.IommuEn)'), rest: [] })
   const { devices, rest } = enabled ? readDevices(deviceTableReader(context, table), names, budget, findings) : off()
   interrupts.report()
-  const events = readEvents(memory, registers, names, findings)
-  readPageRequests(memory, registers, names, findings)
+  const events = readEvents(reading, registers)
+  readPageRequests(reading, registers)
   rangeFindings(registers, spaces.nodes(), findings)
   return {
     title,

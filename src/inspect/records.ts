@@ -1,8 +1,7 @@
 /** Records that a queue in memory still holds, read by software or not: hardware leaves them where they are. */
 import { getField, type Layout, type Words } from '../base/layout.ts'
-import type { WordMemory } from '../base/memory.ts'
-import type { EventView } from './graph.ts'
-import type { Findings } from './source.ts'
+import type { EventView, Names } from './graph.ts'
+import type { Reading } from './reading.ts'
 
 /** So many records are described, newest first. */
 const DESCRIBED = 256
@@ -20,11 +19,18 @@ export interface RecordRing {
   readonly pending: number
 }
 
+/** A queue whose registers hold plain indexes, and which is full one entry before it would be empty. */
+export function ringBetween(base: number, log2Size: number, entryBytes: number, head: number, tail: number): RecordRing {
+  const size = 2 ** log2Size
+  const next = tail % size
+  return { base, log2Size, entryBytes, next, pending: (((next - head) % size) + size) % size }
+}
+
 /** How an architecture's records read. */
 export interface RecordReader {
   /** The record's name in the manual; null for an entry that was never written. */
   name(words: Int32Array, at: number): string | null
-  view(words: Int32Array, at: number, address: number, pending: boolean): EventView
+  view(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView
 }
 
 /** Address of the record that was written `back` records ago (1: the newest). */
@@ -34,11 +40,10 @@ export function recordAddress({ base, log2Size, entryBytes, next }: RecordRing, 
 
 /** Records, newest first, and a finding that sums them up. @param place the queue's name. */
 export function readRecords(
-  memory: WordMemory,
+  { memory, names, findings }: Reading,
   ring: RecordRing,
   place: string,
   reader: RecordReader,
-  findings: Findings,
 ): EventView[] {
   const { log2Size, pending } = ring
   const events: EventView[] = []
@@ -52,7 +57,7 @@ export function readRecords(
     if (name === null) break
     total++
     counts.set(name, (counts.get(name) ?? 0) + 1)
-    if (events.length < DESCRIBED) events.push(reader.view(memory.words, at, address, back <= pending))
+    if (events.length < DESCRIBED) events.push(reader.view(memory.words, at, address, back <= pending, names))
   }
   if (total > 0) {
     const kinds = [...counts].map(([name, count]) => `${count} ${name}`).join(', ')
@@ -65,11 +70,10 @@ export function readRecords(
 
 /** Page requests that wait for software, as a finding. @param first tells of the oldest, whose fields `get` reads. */
 export function reportPageRequests<L extends Layout>(
-  memory: WordMemory,
+  { memory, findings }: Reading,
   ring: RecordRing,
   place: string,
   layout: L,
-  findings: Findings,
   first: (get: (field: keyof L['fields'] & string) => number | bigint) => string,
 ): void {
   const { pending } = ring

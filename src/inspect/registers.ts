@@ -1,7 +1,7 @@
 /** Registers by name, as inspectors read them and as the graph shows them. */
 import { describe, getField, type Layout, wordsFromU64 } from '../base/layout.ts'
 import type { RegisterView } from './graph.ts'
-import type { MachineSource } from './source.ts'
+import type { Findings, MachineSource } from './source.ts'
 
 /** Where a register lies. */
 export interface RegisterPlace {
@@ -26,6 +26,17 @@ export class RegisterFile {
   /** Whether the value is known. */
   known(name: string): boolean {
     return this.#read(name) !== null
+  }
+
+  /** Says which of these are not known. @param prefix of their names in the manual. */
+  reportUnknown(names: readonly string[], findings: Findings, prefix = ''): void {
+    for (const name of names.filter((each) => !this.known(each)))
+      findings.add(
+        'error',
+        `${prefix}${name}`,
+        'its value is not known: what follows from it is read as zero',
+        'unknown register',
+      )
   }
 
   value(name: string): bigint {

@@ -9,14 +9,13 @@ import { featuresOf } from '../format/riscv/features.ts'
 import { DDTP, DDTP_3LVL, DDTP_BARE, DDTP_OFF, REGISTERS } from '../format/riscv/registers.ts'
 import { devicesWithoutTable, readDevices } from './devices.ts'
 import type { MachineGraph } from './graph.ts'
+import { readingOf } from './reading.ts'
 import { RegisterFile } from './registers.ts'
 import { deviceTable } from './riscv/devices.ts'
 import { deviceBits } from './riscv/directory.ts'
 import { ProcessDirectories } from './riscv/processes.ts'
 import { readFaults, readPageRequests, registerFindings } from './riscv/queues.ts'
 import { Findings, type MachineSource } from './source.ts'
-import { defaultBudget } from './space.ts'
-import { Spaces } from './spaces.ts'
 
 const WORDS: MachineGraph['words'] = {
   deviceTable: 'Device directory',
@@ -30,7 +29,7 @@ const PLACES = REGISTERS.map(({ name, offset, layout }) => ({ name, offset, layo
 
 /** Reads a machine with a RISC-V IOMMU. */
 export function inspectRiscv(source: MachineSource): MachineGraph {
-  const { memory, names, title } = source
+  const { names, title } = source
   const registers = new RegisterFile(source, PLACES)
   const findings = new Findings()
   registerFindings(registers, findings)
@@ -40,18 +39,17 @@ export function inspectRiscv(source: MachineSource): MachineGraph {
   const ddtp = registers.value('ddtp')
   const directory = { root: ppnAddressAt10(hi32(ddtp), lo32(ddtp)), levels: mode - DDTP_BARE }
   const enabled = mode > DDTP_BARE && mode <= DDTP_3LVL
-  const budget = source.budget ?? defaultBudget()
-  const spaces = new Spaces(memory, names, budget, findings)
-  const isNamed = (root: bigint) => names?.spaces?.has(root) ?? false
-  const directories = new ProcessDirectories(memory, features, spaces, budget, findings, isNamed)
-  const context = { memory, features, names, spaces, directories, findings }
+  const reading = readingOf(source, features, findings)
+  const { budget, spaces } = reading
+  const directories = new ProcessDirectories(reading)
+  const context = { ...reading, directories }
   const off = () => ({
     devices: devicesWithoutTable(names, mode === DDTP_OFF ? 'abort' : 'bypass', 'translation is off'),
     rest: [],
   })
   const { devices, rest } = enabled ? readDevices(deviceTable(context, directory), names, budget, findings) : off()
-  const events = readFaults(memory, registers, names, findings)
-  readPageRequests(memory, registers, names, findings)
+  const events = readFaults(reading, registers)
+  readPageRequests(reading, registers)
   const levels = directory.levels === 1 ? '1 level' : `${directory.levels} levels`
   return {
     title,

@@ -8,14 +8,13 @@ import { type StreamTable, streamTable } from '../format/smmuv3/lookup.ts'
 import { CR0, CR2, GBPA, REGISTERS } from '../format/smmuv3/registers.ts'
 import { devicesWithoutTable, readDevices } from './devices.ts'
 import type { MachineGraph } from './graph.ts'
+import { readingOf } from './reading.ts'
 import { RegisterFile } from './registers.ts'
 import { ContextTables } from './smmuv3/contexts.ts'
 import { deviceTable } from './smmuv3/devices.ts'
 import { readEvents, readPageRequests } from './smmuv3/events.ts'
 import { registerFindings } from './smmuv3/registers.ts'
 import { Findings, type MachineSource } from './source.ts'
-import { defaultBudget } from './space.ts'
-import { Spaces } from './spaces.ts'
 
 const WORDS: MachineGraph['words'] = {
   deviceTable: 'Stream table',
@@ -27,25 +26,25 @@ const WORDS: MachineGraph['words'] = {
 
 /** Reads an SMMUv3 machine. */
 export function inspectSmmuV3(source: MachineSource): MachineGraph {
-  const { memory, names, title } = source
+  const { names, title } = source
   const registers = new RegisterFile(source, REGISTERS)
   const findings = new Findings()
   registerFindings(registers, findings)
   const features = featuresFromIdr((name) => registers.number(name), registers.field(CR2, 'E2H') === 1)
   const enabled = registers.field(CR0, 'SMMUEN') === 1
   const table = streamTable(wordsFromU64([registers.value('STRTAB_BASE')]), registers.number('STRTAB_BASE_CFG'), features)
-  const budget = source.budget ?? defaultBudget()
-  const spaces = new Spaces(memory, names, budget, findings)
-  const tables = new ContextTables(memory, features, spaces, budget, findings)
-  const context = { memory, features, names, spaces, tables, findings }
+  const reading = readingOf(source, features, findings)
+  const { budget, spaces } = reading
+  const tables = new ContextTables(reading)
+  const context = { ...reading, tables }
   // While translation is off, GBPA decides for all.
   const off = () => ({
     devices: devicesWithoutTable(names, registers.field(GBPA, 'ABORT') === 1 ? 'abort' : 'bypass', 'translation is off'),
     rest: [],
   })
   const { devices, rest } = enabled ? readDevices(deviceTable(context, table), names, budget, findings) : off()
-  const events = readEvents(memory, registers, names, findings)
-  readPageRequests(memory, registers, names, findings)
+  const events = readEvents(reading, registers)
+  readPageRequests(reading, registers)
   return {
     title,
     iommu: 'Arm SMMUv3',

@@ -34,14 +34,18 @@ export class Findings {
 
   /** All, the worst first, with a last line that says how many more there were. */
   done(): Finding[] {
-    const order = { error: 0, warning: 1, note: 2 }
-    const sorted = [...this.list].sort((a, b) => order[a.severity] - order[b.severity])
+    const sorted = worstFirst(this.list)
     if (this.#dropped > 0) sorted.push({ severity: 'note', place: 'findings', text: `${this.#dropped} more like these` })
     return sorted
   }
 }
 
 const PER_KIND = 8
+
+export function worstFirst(findings: readonly Finding[]): Finding[] {
+  const order = { error: 0, warning: 1, note: 2 }
+  return [...findings].sort((a, b) => order[a.severity] - order[b.severity])
+}
 
 /** A device's name: as given, else its id. */
 export function deviceName(names: Names | undefined, id: number): string {

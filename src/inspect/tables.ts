@@ -1,15 +1,17 @@
 /** What reading device tables and PASID tables has in common: whose they are, what is listed, what is missing. */
 import { hex } from '../base/hex.ts'
 import type { PtSpace } from '../format/pt/format.ts'
-import type { PasidTableNode } from './graph.ts'
-import type { Findings } from './source.ts'
+import type { Names, PasidNode, PasidTableNode } from './graph.ts'
+import type { Reading } from './reading.ts'
+import { deviceName, type Findings } from './source.ts'
+import type { Budget } from './space.ts'
 import type { Spaces, SpaceUse } from './spaces.ts'
 
 /** So many entries of a PASID table with the very same words, or refused by the same rule, are listed. */
 const ALIKE = 16
 
 /** No single PASID table takes more than this part of the lookups that are left. */
-export const SHARE = 4
+const SHARE = 4
 
 /** The stage 2 under a nested device. */
 export interface Under {
@@ -25,9 +27,21 @@ export interface Owner {
   readonly domain: string | null
 }
 
+/** Whose table a device's entry leads to. */
+export function ownerOf(names: Names | undefined, device: number): Owner {
+  const domain = names?.devices?.get(device)?.domain
+  return { user: deviceName(names, device), domain: domain === undefined ? null : domainLabel(domain) }
+}
+
 /** `domain A`, whether it is called `A` or `domain A`. */
-export function domainLabel(domain: string): string {
+function domainLabel(domain: string): string {
   return /domain/i.test(domain) ? domain : `domain ${domain}`
+}
+
+/** How a domain's own tables at stage 2 are labelled. @param what they are where the domain is not known: `stage 2`. */
+export function stage2Use(what: string, tag: string, { user, domain }: Owner): SpaceUse {
+  const label = domain === null ? { what: `${what} of`, user } : { what: domain, user: null }
+  return { stage: 2, role: 'io_pgtable', ...label, tag }
 }
 
 /** What is known of the space behind an entry of a PASID table. */
@@ -89,17 +103,55 @@ export class PasidTables {
   }
 }
 
-/** Lets through the first few of each kind. */
-export class Alike {
-  left = 0
+/** The entries of one PASID table, while it is read. */
+export class Listing {
+  /** The table's name, for findings. */
+  readonly place: string
+  readonly findings: Findings
+  readonly #budget: Budget
+  readonly #pasidName: string
+  readonly #entriesName: string
+  readonly #limit: number
+  readonly #entries: PasidNode[] = []
   readonly #counts = new Map<string, number>()
+  #lookups = 0
+  #left = 0
 
-  admit(kind: string): boolean {
+  /** @param names the manual's words for a PASID and for entries: `SubstreamID`, `CDs`. */
+  constructor({ budget, findings }: Reading, place: string, names: { readonly pasid: string; readonly entries: string }) {
+    this.place = place
+    this.findings = findings
+    this.#budget = budget
+    this.#pasidName = names.pasid
+    this.#entriesName = names.entries
+    this.#limit = Math.ceil(budget.entries / SHARE)
+  }
+
+  /** Counts a lookup. @returns false when there were too many, which it says. */
+  mayRead(pasid: number): boolean {
+    if (this.#lookups++ < this.#limit && this.#budget.listed > 0) return true
+    const text = `entries from ${this.#pasidName} ${pasid} on were not read: too many`
+    this.findings.add('warning', this.place, text, 'incomplete')
+    return false
+  }
+
+  /** Lists an entry, unless there are many of its kind. */
+  add(kind: string, entry: () => PasidNode): void {
     const count = (this.#counts.get(kind) ?? 0) + 1
     this.#counts.set(kind, count)
-    if (count <= ALIKE) return true
-    this.left++
-    return false
+    if (count > ALIKE) {
+      this.#left++
+      return
+    }
+    this.#entries.push(entry())
+    this.#budget.listed--
+  }
+
+  done(): PasidNode[] {
+    this.#budget.entries -= this.#lookups
+    const text = `${this.#left} more ${this.#entriesName} that say the same as others are not listed`
+    if (this.#left > 0) this.findings.add('note', this.place, text, 'alike')
+    return this.#entries
   }
 }
 

@@ -8,10 +8,9 @@ import { featuresOf } from '../format/vtd/features.ts'
 import { GSTS, RTADDR, registersOf, TTM_LEGACY, TTM_SCALABLE } from '../format/vtd/registers.ts'
 import { devicesWithoutTable, readDevices } from './devices.ts'
 import type { MachineGraph } from './graph.ts'
+import { readingOf } from './reading.ts'
 import { RegisterFile } from './registers.ts'
 import { Findings, type MachineSource } from './source.ts'
-import { defaultBudget } from './space.ts'
-import { Spaces } from './spaces.ts'
 import { deviceTable } from './vtd/devices.ts'
 import { readInterruptTable } from './vtd/interrupts.ts'
 import { PasidDirectories } from './vtd/pasids.ts'
@@ -49,10 +48,10 @@ export function inspectVtd(source: MachineSource): MachineGraph {
   registerFindings(registers, features, findings)
   const rtaddr = registers.value('RTADDR')
   const root = toDouble(hi32(rtaddr), lo32(rtaddr) & ~0xfff)
-  const budget = source.budget ?? defaultBudget()
-  const spaces = new Spaces(memory, names, budget, findings)
-  const directories = new PasidDirectories(memory, features, spaces, budget, findings)
-  const context = { memory, features, names, spaces, directories, findings, root, scalable: mode === TTM_SCALABLE }
+  const reading = readingOf(source, features, findings)
+  const { budget, spaces } = reading
+  const directories = new PasidDirectories(reading)
+  const context = { ...reading, directories, root, scalable: mode === TTM_SCALABLE }
   const off = () => ({
     devices: translating
       ? devicesWithoutTable(names, 'abort', 'no root table is in use (RTADDR.TTM)')
@@ -61,7 +60,7 @@ export function inspectVtd(source: MachineSource): MachineGraph {
   })
   const { devices, rest } = layout === null ? off() : readDevices(deviceTable(context), names, budget, findings)
   const events = readFaults(source, cap, names, findings)
-  readPageRequests(memory, registers, names, findings)
+  readPageRequests(reading, registers)
   readInterruptTable(memory, registers, features, names, findings)
   return {
     title,

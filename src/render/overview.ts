@@ -4,6 +4,7 @@
  */
 import { hex } from '../base/hex.ts'
 import type { DeviceNode, MachineGraph, PasidNode, PasidTableNode, SpaceNode } from '../inspect/graph.ts'
+import { worstFirst } from '../inspect/source.ts'
 import { clean } from './clean.ts'
 import { type Colour, HUES, SLATE } from './palette.ts'
 import { count, deviceSays, grouped, spaceAbout, spaceMaps, spaceName } from './words.ts'
@@ -336,8 +337,7 @@ function notes(
   const events = graph.events ?? []
   if (events.length > 0)
     say(`${count(events.length, 'recorded event')}, the newest: ${clean(events[0]!.name, 40)}: ${clean(events[0]!.text)}`)
-  const order = { error: 0, warning: 1, note: 2 }
-  const findings = [...graph.findings].sort((a, b) => order[a.severity] - order[b.severity])
+  const findings = worstFirst(graph.findings)
   for (const finding of findings.slice(0, FINDINGS_SHOWN))
     say(`${finding.severity}: ${clean(finding.place, 60)}: ${clean(finding.text)}`, finding.severity)
   if (findings.length > FINDINGS_SHOWN) say(`… and ${count(findings.length - FINDINGS_SHOWN, 'more finding')}`)

@@ -1,7 +1,6 @@
 /** Device table entries as devices of the graph. AMD IOMMU specification (48882), 2.2.2.1. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { checkDte, DTE_RULES } from '../../format/amdvi/check.ts'
 import {
   dteRights,
@@ -17,23 +16,19 @@ import { DTE, DTE_WORDS, dteDomain } from '../../format/amdvi/dte.ts'
 import type { AmdFeatures } from '../../format/amdvi/features.ts'
 import { type DeviceTable as Dtes, FOUND, findDte, ILLEGAL, TableWalk } from '../../format/amdvi/lookup.ts'
 import { type Candidate, type DeviceTable, deviceNode, type EntryKind } from '../devices.ts'
-import type { DeviceNode, Names } from '../graph.ts'
-import { deviceName, entryView, type Findings } from '../source.ts'
+import type { DeviceNode } from '../graph.ts'
+import type { Reading } from '../reading.ts'
+import { deviceName, entryView } from '../source.ts'
 import type { Spaces } from '../spaces.ts'
-import { domainLabel, type Owner, type Under } from '../tables.ts'
+import { type Owner, ownerOf, stage2Use, type Under } from '../tables.ts'
 import type { Gcr3Tables } from './gcr3.ts'
 import type { InterruptTables } from './interrupts.ts'
 import { eachDte, LOOKUP_TEXT } from './table.ts'
 
 /** Everything that reading a device needs. */
-export interface DeviceContext {
-  readonly memory: WordMemory
-  readonly features: AmdFeatures
-  readonly names: Names | undefined
-  readonly spaces: Spaces
+export interface DeviceContext extends Reading<AmdFeatures> {
   readonly tables: Gcr3Tables
   readonly interrupts: InterruptTables
-  readonly findings: Findings
 }
 
 /** The device table for the reader of device tables. */
@@ -97,22 +92,19 @@ function nodeOf(context: DeviceContext, { id, address, words: dte }: Candidate):
     const [state, note] = PASS[dteRights(dte)]!
     return node(state, { note })
   }
-  const named = names?.devices?.get(id)?.domain
-  const domain = named === undefined ? null : domainLabel(named)
-  const under = hostTables(features, spaces, dte, { user, domain })
+  const owner = ownerOf(names, id)
+  const under = hostTables(features, spaces, dte, owner)
   const space = way === WAY_HOST ? under!.id : null
   const ats = getNumber(dte, DTE.fields.I) === 1 ? 'I = 1' : null
   if (!guest) return node('tables', { ats, space })
-  return node('tables', { ats, pasidTable: tables.add(dte, { user, domain }, under), space })
+  return node('tables', { ats, pasidTable: tables.add(dte, owner, under), space })
 }
 
 /** The host tables, whether requests without PASID use them or guest tables stand on them. */
-function hostTables(features: AmdFeatures, spaces: Spaces, dte: Int32Array, { user, domain }: Owner): Under | null {
+function hostTables(features: AmdFeatures, spaces: Spaces, dte: Int32Array, owner: Owner): Under | null {
   const space = hostSpace(features, dte)
   if (space === null) return null
-  const label = domain === null ? { what: 'DMA domain of', user } : { what: domain, user: null }
-  const tag = `DomainID ${dteDomain(dte)}`
-  return { id: spaces.add(space, { stage: 2, role: 'io_pgtable', ...label, tag }), space }
+  return { id: spaces.add(space, stage2Use('DMA domain', `DomainID ${dteDomain(dte)}`, owner)), space }
 }
 
 /** Entries that are valid, have no tables at all and count as such: for facts of captures. */

@@ -1,5 +1,4 @@
 /** GCR3 tables: each is read once, whichever device table entries lead to it. AMD IOMMU specification (48882), 2.2.6.3. */
-import type { WordMemory } from '../../base/memory.ts'
 import { guestSpace, WAY_GCR3, WAY_HOST, wayWithoutPasid } from '../../format/amdvi/context.ts'
 import { dteDomain, dteGlx, dteGuestPagingMode, gcr3Root } from '../../format/amdvi/dte.ts'
 import type { AmdFeatures } from '../../format/amdvi/features.ts'
@@ -7,27 +6,18 @@ import { GCR3_ENTRY } from '../../format/amdvi/gcr3.ts'
 import { pasidBits } from '../../format/amdvi/lookup.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
 import { hasKernelHalf } from '../process.ts'
-import { entryView, type Findings } from '../source.ts'
-import type { Budget } from '../space.ts'
-import type { Spaces } from '../spaces.ts'
-import { Alike, type Owner, PasidTables, pasidSpaceUse, SHARE, type Under } from '../tables.ts'
+import type { Reading } from '../reading.ts'
+import { entryView } from '../source.ts'
+import { Listing, type Owner, PasidTables, pasidSpaceUse, type Under } from '../tables.ts'
 import { eachGcr3 } from './table.ts'
 
 export class Gcr3Tables {
-  readonly #memory: WordMemory
-  readonly #features: AmdFeatures
-  readonly #spaces: Spaces
-  readonly #budget: Budget
-  readonly #findings: Findings
+  readonly #reading: Reading<AmdFeatures>
   readonly #tables: PasidTables
 
-  constructor(memory: WordMemory, features: AmdFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
-    this.#memory = memory
-    this.#features = features
-    this.#spaces = spaces
-    this.#budget = budget
-    this.#findings = findings
-    this.#tables = new PasidTables(spaces)
+  constructor(reading: Reading<AmdFeatures>) {
+    this.#reading = reading
+    this.#tables = new PasidTables(reading.spaces)
   }
 
   nodes(): PasidTableNode[] {
@@ -38,7 +28,7 @@ export class Gcr3Tables {
   add(dte: Int32Array, owner: Owner, under: Under | null): string {
     const root = gcr3Root(dte)
     const levels = dteGlx(dte) + 1
-    const way = wayWithoutPasid(this.#features, dte)
+    const way = wayWithoutPasid(this.#reading.features, dte)
     const withoutPasid = way === WAY_GCR3 ? 'entry 0' : way === WAY_HOST ? 'host tables' : 'bypass'
     // What decides how the same bytes are read, and whose translations are tagged how.
     const key = [root, levels, dteGuestPagingMode(dte), dteDomain(dte), under?.id ?? '', withoutPasid].join('|')
@@ -46,7 +36,7 @@ export class Gcr3Tables {
       id,
       address: BigInt(root),
       layout: levels === 1 ? '1 level' : `${levels} levels`,
-      capacity: 2 ** pasidBits(this.#features, dte),
+      capacity: 2 ** pasidBits(this.#reading.features, dte),
       withoutPasid,
       over: under?.id ?? null,
       entries: this.#entries(dte, way === WAY_GCR3, owner, under),
@@ -55,24 +45,14 @@ export class Gcr3Tables {
   }
 
   #entries(dte: Int32Array, own: boolean, owner: Owner, under: Under | null): PasidNode[] {
-    const place = `GCR3 table of ${owner.domain ?? owner.user}`
-    const alike = new Alike()
-    const entries: PasidNode[] = []
-    const limit = Math.ceil(this.#budget.entries / SHARE)
-    const visit = (pasid: number, address: number, high: number, low: number) => {
-      if (alike.admit(`${high}:${low}`)) {
-        entries.push(this.#entry(pasid, address, high, low, dte, own, owner, under))
-        this.#budget.listed--
-      }
-      return this.#budget.listed > 0
-    }
-    const host = under?.space ?? null
-    const { complete, lookups, next } = eachGcr3(this.#memory, this.#features, dte, host, place, limit, this.#findings, visit)
-    this.#budget.entries -= lookups
-    if (!complete) this.#findings.add('warning', place, `entries from PASID ${next} on were not read: too many`, 'incomplete')
-    if (alike.left > 0)
-      this.#findings.add('note', place, `${alike.left} more entries that say the same as others are not listed`, 'alike')
-    return entries
+    const listing = new Listing(this.#reading, `GCR3 table of ${owner.domain ?? owner.user}`, {
+      pasid: 'PASID',
+      entries: 'entries',
+    })
+    eachGcr3(this.#reading, dte, under?.space ?? null, listing, (pasid, address, high, low) =>
+      listing.add(`${high}:${low}`, () => this.#entry(pasid, address, high, low, dte, own, owner, under)),
+    )
+    return listing.done()
   }
 
   #entry(
@@ -86,12 +66,12 @@ export class Gcr3Tables {
     under: Under | null,
   ): PasidNode {
     const entry = entryView(GCR3_ENTRY, address, Int32Array.of(low, high))
-    const space = guestSpace(this.#features, dte, 0, high, low, under?.space ?? null)!
+    const space = guestSpace(this.#reading.features, dte, 0, high, low, under?.space ?? null)!
     const tag = `DomainID ${dteDomain(dte)}`
-    const process = under === null && hasKernelHalf(this.#memory, space)
+    const process = under === null && hasKernelHalf(this.#reading.memory, space)
     const role = process ? ('io_mm' as const) : ('unknown' as const)
     const use = { pasid, own: own && pasid === 0, pasidName: 'PASID', role, tag, nested: under !== null }
-    const id = this.#spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null)
+    const id = this.#reading.spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null)
     return { pasid, state: 'valid', space: id, note: null, tags: [tag], entry }
   }
 }

@@ -1,7 +1,6 @@
 /** What the event log still holds, what waits in the PPR log, and errors that registers report. AMD IOMMU specification (48882), 2.5, 2.6, 3.4. */
 import { hex } from '../../base/hex.ts'
 import { decode, describe, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { hi32, lo32, u64 } from '../../base/u64.ts'
 import {
   EVENT_BYTES,
@@ -30,7 +29,8 @@ import {
   STATUS,
 } from '../../format/amdvi/registers.ts'
 import type { EventView, Names } from '../graph.ts'
-import { type RecordRing, readRecords, reportPageRequests } from '../records.ts'
+import type { Reading } from '../reading.ts'
+import { type RecordReader, type RecordRing, readRecords, reportPageRequests, ringBetween } from '../records.ts'
 import type { RegisterFile } from '../registers.ts'
 import { deviceName, type Findings } from '../source.ts'
 
@@ -39,42 +39,31 @@ const POINTER = 2 ** 19 - 16
 function ring(registers: RegisterFile, base: string, head: string, tail: string, entryBytes: number): RecordRing {
   const value = registers.value(base)
   const log2Size = Math.max(8, ringLog2(hi32(value)) - Math.log2(entryBytes))
-  const place = (name: string) => ((registers.number(name) & POINTER) / entryBytes) % 2 ** log2Size
-  const next = place(tail)
-  return {
-    base: baseAddress(hi32(value), lo32(value)),
-    log2Size,
-    entryBytes,
-    next,
-    pending: (next - place(head) + 2 ** log2Size) % 2 ** log2Size,
-  }
+  const index = (name: string) => (registers.number(name) & POINTER) / entryBytes
+  return ringBetween(baseAddress(hi32(value), lo32(value)), log2Size, entryBytes, index(head), index(tail))
 }
 
 /** Entries of the event log, newest first. */
-export function readEvents(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): EventView[] {
+export function readEvents(reading: Reading, registers: RegisterFile): EventView[] {
   if (registers.value(EVT_LOG_BASE.name) === 0n) return []
   const log = ring(registers, EVT_LOG_BASE.name, 'EVT_HEAD', 'EVT_TAIL', EVENT_BYTES)
-  const reader = {
-    name(words: Int32Array, at: number) {
-      const code = eventCodeOf(words, at)
-      return code === 0 ? null : eventName(code)
-    },
-    view: (words: Int32Array, at: number, address: number, pending: boolean) => eventView(words, at, address, pending, names),
-  }
-  const events = readRecords(memory, log, 'event log', reader, findings)
+  const events = readRecords(reading, log, 'event log', EVENTS)
   if (events.some(({ words }) => asQemuLogs(words)))
-    findings.add(
+    reading.findings.add(
       'note',
       'event log',
       "page faults with I = 1, and without address and DomainID, are QEMU's: bit 48 stands for a read, bit 49 for a write, and the device lacks its bus number",
       'QEMU',
     )
   return events
+}
+
+const EVENTS: RecordReader = {
+  name(words, at) {
+    const code = eventCodeOf(words, at)
+    return code === 0 ? null : eventName(code)
+  },
+  view: eventView,
 }
 
 /** Bits 63:60 IO_PAGE_FAULT, I; then the direction in bits 49:48 and the device and function in bits 7:0. */
@@ -150,18 +139,13 @@ function why(words: Int32Array, at: number): string {
 }
 
 /** Page requests that wait for software. */
-export function readPageRequests(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): void {
+export function readPageRequests(reading: Reading, registers: RegisterFile): void {
   if (registers.value(PPR_LOG_BASE.name) === 0n) return
   const log = ring(registers, PPR_LOG_BASE.name, 'PPR_HEAD', 'PPR_TAIL', PPR_BYTES)
-  reportPageRequests(memory, log, 'PPR log', PPR_ENTRY, findings, (get) => {
+  reportPageRequests(reading, log, 'PPR log', PPR_ENTRY, (get) => {
     const words = wordsFromU64([(BigInt(get('PASID[15:0]')) << 16n) | (BigInt(get('PASID[19:16]')) << 42n)])
     const pasid = get('GN') === 1 ? `, PASID ${pprPasid(words)}` : ''
-    return `${deviceName(names, Number(get('DeviceID')))}${pasid} for ${hex(get('Address'))}, tag ${get('PPRTag')}`
+    return `${deviceName(reading.names, Number(get('DeviceID')))}${pasid} for ${hex(get('Address'))}, tag ${get('PPRTag')}`
   })
 }
 
@@ -179,10 +163,7 @@ const RUNS: readonly (readonly [enable: keyof typeof CONTROL.fields, runs: keyof
 
 /** What the registers say that a reader should know. */
 export function registerFindings(registers: RegisterFile, findings: Findings): void {
-  for (const name of ['EXT_FEATURE', 'CONTROL', 'DEV_TAB_BASE']) {
-    if (!registers.known(name))
-      findings.add('error', name, 'its value is not known: what follows from it is read as zero', 'unknown register')
-  }
+  registers.reportUnknown(['EXT_FEATURE', 'CONTROL', 'DEV_TAB_BASE'], findings)
   const known = registers.known('CONTROL')
   if (known && registers.field(CONTROL, 'IommuEn') === 0)
     findings.add('warning', 'CONTROL.IommuEn', '0: all traffic passes as it is', 'off')

@@ -18,8 +18,9 @@ import {
 } from '../../format/amdvi/lookup.ts'
 import type { PtSpace } from '../../format/pt/format.ts'
 import { Walker } from '../../format/pt/walker.ts'
+import type { Reading } from '../reading.ts'
 import type { Findings } from '../source.ts'
-import { Missing } from '../tables.ts'
+import { type Listing, Missing } from '../tables.ts'
 
 /** Device table entries per page of memory: what is skipped at once where a page is missing. */
 const PER_PAGE = 4096 / DTE_BYTES
@@ -60,33 +61,22 @@ export function eachDte(
   return { complete: true, lookups }
 }
 
-/**
- * Visits valid GCR3 entries of a device table entry's table, in order of PASIDs, until `visit` says false.
- * @param name the table's, for findings.
- * @returns whether all PASIDs were looked up, how many lookups that took, and the next PASID.
- */
+/** Visits valid GCR3 entries of a device table entry's table, in order of PASIDs. */
 export function eachGcr3(
-  memory: WordMemory,
-  features: AmdFeatures,
+  { memory, features }: Reading<AmdFeatures>,
   dte: Int32Array,
   host: PtSpace | null,
-  name: string,
-  limit: number,
-  findings: Findings,
-  visit: (pasid: number, address: number, high: number, low: number) => boolean,
-): { complete: boolean; lookups: number; next: number } {
+  listing: Listing,
+  visit: (pasid: number, address: number, high: number, low: number) => void,
+): void {
   const walk = new TableWalk()
   const walker = new Walker(memory, 2)
-  const missing = new Missing(name, findings)
+  const missing = new Missing(listing.place, listing.findings)
   const end = 2 ** pasidBits(features, dte)
-  let lookups = 0
-  for (let pasid = 0; pasid < end; ) {
-    if (lookups++ >= limit) return { complete: false, lookups, next: pasid }
+  for (let pasid = 0; pasid < end && listing.mayRead(pasid); ) {
     const status = findGcr3(memory, features, dte, 0, host, walker, pasid, false, walk)
     if (status === FOUND) {
-      const more = visit(pasid, walk.address[0]!, walk.entry[1]!, walk.entry[0]!)
-      pasid++
-      if (!more) return { complete: false, lookups, next: pasid }
+      visit(pasid++, walk.address[0]!, walk.entry[1]!, walk.entry[0]!)
       continue
     }
     // An entry covers all PASIDs below it; where nothing answers, the rest of its page cannot be read either.
@@ -99,5 +89,4 @@ export function eachGcr3(
     missing.add(`PASIDs ${from}–${pasid - 1}`, where, LOOKUP_TEXT[status]!)
   }
   missing.done()
-  return { complete: true, lookups, next: end }
 }

@@ -1,7 +1,6 @@
 /** Device contexts as devices of the graph. RISC-V IOMMU 1.0, "Device-context fields". */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { ptSpace, rightsTable } from '../../format/pt/format.ts'
 import { CONTEXT_RULES, checkDc } from '../../format/riscv/check.ts'
 import { stage1Space, stage2Space } from '../../format/riscv/context.ts'
@@ -26,23 +25,18 @@ import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { DirectoryWalk, deviceTooWide, findDc } from '../../format/riscv/lookup.ts'
 import { CAUSES } from '../../format/riscv/records.ts'
 import { type Candidate, type DeviceTable, deviceNode, type EntryKind } from '../devices.ts'
-import type { DeviceNode, Names } from '../graph.ts'
-import { deviceName, entryView, type Findings } from '../source.ts'
-import type { Spaces } from '../spaces.ts'
-import { domainLabel, type Owner, pasidSpaceUse, type Under } from '../tables.ts'
+import type { DeviceNode } from '../graph.ts'
+import type { Reading } from '../reading.ts'
+import { deviceName, entryView } from '../source.ts'
+import { type Owner, ownerOf, pasidSpaceUse, stage2Use, type Under } from '../tables.ts'
 import { type DeviceDirectory, eachDeviceContext } from './directory.ts'
 import { isEmpty } from './empty.ts'
 import { reportMsiTable } from './msi.ts'
 import type { ProcessDirectories } from './processes.ts'
 
 /** Everything that reading a device needs. */
-export interface DeviceContext {
-  readonly memory: WordMemory
-  readonly features: RiscvFeatures
-  readonly names: Names | undefined
-  readonly spaces: Spaces
+export interface DeviceContext extends Reading<RiscvFeatures> {
   readonly directories: ProcessDirectories
-  readonly findings: Findings
 }
 
 /** The device directory for the reader of device tables. */
@@ -107,9 +101,7 @@ function nodeOf(context: DeviceContext, { id, address, words: dc }: Candidate): 
   const way = wayOf(context, dc)
   if (way === 'abort') return node('abort', { note: 'its table is empty, and faults are not reported (tc.DTF)' })
   if (way === 'bypass') return node('bypass')
-  const named = names?.devices?.get(id)?.domain
-  const domain = named === undefined ? null : domainLabel(named)
-  const owner: Owner = { user, domain }
+  const owner = ownerOf(names, id)
   const under = secondStage(context, dc, owner)
   reportMsiTable(context.memory, features, dc, user, findings)
   const high = dc[DC_FSC + 1]!
@@ -126,12 +118,11 @@ function nodeOf(context: DeviceContext, { id, address, words: dc }: Candidate): 
   return node('tables', { space: spaces.add(space, use, under?.id ?? null) })
 }
 
-function secondStage({ features, spaces }: DeviceContext, dc: Int32Array, { user, domain }: Owner): Under | null {
+function secondStage({ features, spaces }: DeviceContext, dc: Int32Array, owner: Owner): Under | null {
   const space = stage2Space(features, dc)
   if (space === null) return null
-  const label = domain === null ? { what: 'second stage of', user } : { what: domain, user: null }
-  const tag = `GSCID ${gscidOf(dc[DC_IOHGATP + 1]!)}`
-  return { id: spaces.add(space, { stage: 2, role: 'io_pgtable', ...label, tag }), space }
+  const use = stage2Use('second stage', `GSCID ${gscidOf(dc[DC_IOHGATP + 1]!)}`, owner)
+  return { id: spaces.add(space, use), space }
 }
 
 /** Why there is no valid device context. */

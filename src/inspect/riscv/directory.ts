@@ -16,8 +16,9 @@ import {
   CAUSE_PDT_LOAD,
   CAUSES,
 } from '../../format/riscv/records.ts'
+import type { Reading } from '../reading.ts'
 import type { Findings } from '../source.ts'
-import { Missing } from '../tables.ts'
+import { type Listing, Missing } from '../tables.ts'
 
 /** A device directory. */
 export interface DeviceDirectory {
@@ -50,29 +51,26 @@ export function deviceBits(features: RiscvFeatures, levels: number): number {
 
 /**
  * Visits contexts with V = 1 in order of ids; `rule` is what a misconfigured one breaks, null for a good one.
- * @returns whether all ids were looked up, and how many lookups that took.
+ * @param mayRead asked before each lookup.
+ * @returns whether all ids were looked up.
  */
 function eachContext(
   directory: Directory,
   walk: DirectoryWalk,
-  limit: number,
+  mayRead: (id: number) => boolean,
   findings: Findings | null,
-  visit: (id: number, address: number, words: Int32Array, rule: string | null) => boolean,
-): { complete: boolean; lookups: number; next: number } {
+  visit: (id: number, address: number, words: Int32Array, rule: string | null) => void,
+): boolean {
   const { levels, leafBits, idBits, idName, show } = directory
   const missing = new Missing(directory.name, findings)
   const end = 2 ** idBits
-  let lookups = 0
-  let id = 0
-  while (id < end) {
-    if (lookups++ >= limit) return { complete: false, lookups, next: id }
+  for (let id = 0; id < end; ) {
+    if (!mayRead(id)) return false
     const status = directory.find(id)
     const depth = levels - walk.reads
     const address = walk.address[walk.reads - 1] ?? 0
     if (depth === 0 && (status === 0 || walk.rule !== 0)) {
-      const more = visit(id, address, walk.words, status === 0 ? null : CONTEXT_RULES[walk.rule]!)
-      id++
-      if (!more) return { complete: false, lookups, next: id }
+      visit(id++, address, walk.words, status === 0 ? null : CONTEXT_RULES[walk.rule]!)
       continue
     }
     // An entry covers all ids below it; where nothing answers, the rest of its page cannot be read either.
@@ -88,7 +86,7 @@ function eachContext(
     else findings?.add('error', `${directory.name}, entry at ${hex(address)}`, `${ids}: ${why}`, 'directory entry')
   }
   missing.done()
-  return { complete: true, lookups, next: id }
+  return true
 }
 
 /** Visits device contexts with V = 1. */
@@ -112,29 +110,25 @@ export function eachDeviceContext(
     unreadable: [CAUSE_DDT_LOAD, CAUSE_DDT_CORRUPT],
     absent: CAUSE_DDT_INVALID,
   }
-  return eachContext(directory, walk, limit, findings, (id, address, words, rule) => {
-    visit(id, address, words, rule)
-    return true
-  })
+  let lookups = 0
+  const complete = eachContext(directory, walk, () => lookups++ < limit, findings, visit)
+  return { complete, lookups }
 }
 
-/** Visits process contexts with V = 1 of a device context's directory, until `visit` says false. */
+/** Visits process contexts with V = 1 of a device context's directory. */
 export function eachProcessContext(
-  memory: WordMemory,
-  features: RiscvFeatures,
+  { memory, features }: Reading<RiscvFeatures>,
   dc: Int32Array,
   stage2: PtSpace | null,
-  name: string,
-  limit: number,
-  findings: Findings,
-  visit: (process: number, address: number, words: Int32Array, rule: string | null) => boolean,
-): { complete: boolean; lookups: number; next: number } {
+  listing: Listing,
+  visit: (process: number, address: number, words: Int32Array, rule: string | null) => void,
+): void {
   const walk = new DirectoryWalk()
   const walker = new Walker(memory, 2)
   walker.rehearse = true
   const mode = modeOf(dc[DC_FSC + 1]!)
   const directory: Directory = {
-    name,
+    name: listing.place,
     idName: 'process_id',
     show: String,
     levels: pdtLevels(mode),
@@ -150,5 +144,5 @@ export function eachProcessContext(
     unreadable: [CAUSE_PDT_LOAD, CAUSE_PDT_CORRUPT, GUEST_PAGE_FAULT],
     absent: CAUSE_PDT_INVALID,
   }
-  return eachContext(directory, walk, limit, findings, visit)
+  eachContext(directory, walk, (id) => listing.mayRead(id), listing.findings, visit)
 }

@@ -1,7 +1,6 @@
 /** Process directories: each is read once, whichever device contexts lead to it. RISC-V IOMMU 1.0, "Process-directory-table". */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { stage1Space } from '../../format/riscv/context.ts'
 import {
   DC_FSC,
@@ -21,40 +20,21 @@ import {
 import type { RiscvFeatures } from '../../format/riscv/features.ts'
 import { pdtBits, pdtLevels } from '../../format/riscv/lookup.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
-import { entryView, type Findings } from '../source.ts'
-import type { Budget } from '../space.ts'
-import type { Spaces } from '../spaces.ts'
-import { Alike, type Owner, PasidTables, pasidSpaceUse, SHARE, type Under } from '../tables.ts'
+import type { Reading } from '../reading.ts'
+import { entryView } from '../source.ts'
+import { Listing, type Owner, PasidTables, pasidSpaceUse, type Under } from '../tables.ts'
 import { eachProcessContext } from './directory.ts'
 import { isEmpty } from './empty.ts'
 
 const MODES = ['', 'PD8', 'PD17', 'PD20']
 
 export class ProcessDirectories {
-  readonly #memory: WordMemory
-  readonly #features: RiscvFeatures
-  readonly #spaces: Spaces
-  readonly #budget: Budget
-  readonly #findings: Findings
-  readonly #isNamed: (root: bigint) => boolean
+  readonly #reading: Reading<RiscvFeatures>
   readonly #tables: PasidTables
 
-  /** @param isNamed whether a page table with this root is known by name: then it is somebody's, even while nothing is in it. */
-  constructor(
-    memory: WordMemory,
-    features: RiscvFeatures,
-    spaces: Spaces,
-    budget: Budget,
-    findings: Findings,
-    isNamed: (root: bigint) => boolean,
-  ) {
-    this.#memory = memory
-    this.#features = features
-    this.#spaces = spaces
-    this.#budget = budget
-    this.#findings = findings
-    this.#isNamed = isNamed
-    this.#tables = new PasidTables(spaces)
+  constructor(reading: Reading<RiscvFeatures>) {
+    this.#reading = reading
+    this.#tables = new PasidTables(reading.spaces)
   }
 
   nodes(): PasidTableNode[] {
@@ -84,35 +64,13 @@ export class ProcessDirectories {
 
   #entries(dc: Int32Array, owner: Owner, under: Under | null): PasidNode[] {
     const place = `process directory of ${owner.domain ?? owner.user}`
-    const alike = new Alike()
-    const entries: PasidNode[] = []
-    const limit = Math.ceil(this.#budget.entries / SHARE)
-    const visit = (process: number, address: number, words: Int32Array, rule: string | null) => {
+    const listing = new Listing(this.#reading, place, { pasid: 'process_id', entries: 'PCs' })
+    eachProcessContext(this.#reading, dc, under?.space ?? null, listing, (process, address, words, rule) => {
       const pc = words.slice(0, PC_WORDS)
       const node = this.#entry(process, pc, address, rule, dc, owner, under)
-      if (alike.admit(rule ?? pc.join())) {
-        entries.push(node)
-        this.#budget.listed--
-      }
-      return this.#budget.listed > 0
-    }
-    const stage2 = under?.space ?? null
-    const { complete, lookups, next } = eachProcessContext(
-      this.#memory,
-      this.#features,
-      dc,
-      stage2,
-      place,
-      limit,
-      this.#findings,
-      visit,
-    )
-    this.#budget.entries -= lookups
-    if (!complete)
-      this.#findings.add('warning', place, `entries from process_id ${next} on were not read: too many`, 'incomplete')
-    if (alike.left > 0)
-      this.#findings.add('note', place, `${alike.left} more PCs that say the same as others are not listed`, 'alike')
-    return entries
+      listing.add(rule ?? pc.join(), () => node)
+    })
+    return listing.done()
   }
 
   #entry(
@@ -127,7 +85,7 @@ export class ProcessDirectories {
     const entry = entryView(PC, address, pc)
     if (rule !== null) {
       const note = `PDT entry misconfigured (cause 267): ${rule}`
-      this.#findings.add('error', `PC ${process} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad PC')
+      this.#reading.findings.add('error', `PC ${process} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad PC')
       return { pasid: process, state: 'bad', space: null, note, entry }
     }
     const high = pc[PC_FSC + 1]!
@@ -136,8 +94,10 @@ export class ProcessDirectories {
       return { pasid: process, state: 'valid', space: under?.id ?? null, note, entry }
     }
     const sum = (pc[PC_TA]! & PC_SUM) !== 0
-    const space = stage1Space(this.#features, dc[DC_TC]!, high, pc[PC_FSC]!, sum, under?.space ?? null)!
-    if (process !== 0 && under === null && !this.#isNamed(BigInt(space.root)) && isEmpty(this.#memory, space)) {
+    const space = stage1Space(this.#reading.features, dc[DC_TC]!, high, pc[PC_FSC]!, sum, under?.space ?? null)!
+    // A page table that is known by name is somebody's, even while nothing is in it.
+    const named = this.#reading.names?.spaces?.has(BigInt(space.root)) ?? false
+    if (process !== 0 && under === null && !named && isEmpty(this.#reading.memory, space)) {
       const note = `valid, but its table at ${hex(space.root)} is empty: no address leads anywhere`
       return { pasid: process, state: 'quiet', space: null, note, entry }
     }
@@ -146,7 +106,7 @@ export class ProcessDirectories {
     return {
       pasid: process,
       state: 'valid',
-      space: this.#spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null),
+      space: this.#reading.spaces.add(space, pasidSpaceUse(use, owner), under?.id ?? null),
       note: null,
       entry,
     }

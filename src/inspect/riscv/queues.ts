@@ -1,7 +1,6 @@
 /** What the fault queue still holds, what waits in the page-request queue, and errors that registers report. RISC-V IOMMU 1.0. */
 import { hex } from '../../base/hex.ts'
 import { decode, describe, getAddress, type Layout, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import {
   CAUSES,
   FAULT_RECORD,
@@ -13,7 +12,8 @@ import {
 } from '../../format/riscv/records.ts'
 import { CQCSR, DDTP, DDTP_BARE, DDTP_OFF, FQB, FQCSR, PQB, PQCSR } from '../../format/riscv/registers.ts'
 import type { EventView, Names } from '../graph.ts'
-import { type RecordRing, readRecords, reportPageRequests } from '../records.ts'
+import type { Reading } from '../reading.ts'
+import { type RecordReader, type RecordRing, readRecords, reportPageRequests, ringBetween } from '../records.ts'
 import type { RegisterFile } from '../registers.ts'
 import { deviceName, type Findings } from '../source.ts'
 
@@ -22,33 +22,22 @@ const MOST_LOG2 = 24
 
 function ring(registers: RegisterFile, base: Layout, head: string, tail: string, entryBytes: number): RecordRing {
   const log2Size = Math.min(MOST_LOG2, registers.field(base, 'LOG2SZ-1') + 1)
-  const next = registers.number(tail) % 2 ** log2Size
-  const pending = (next - registers.number(head)) % 2 ** log2Size
-  return {
-    base: getAddress(wordsFromU64([registers.value(base.name)]), base.fields.PPN!),
-    log2Size,
-    entryBytes,
-    next,
-    pending: (pending + 2 ** log2Size) % 2 ** log2Size,
-  }
+  const address = getAddress(wordsFromU64([registers.value(base.name)]), base.fields.PPN!)
+  return ringBetween(address, log2Size, entryBytes, registers.number(head), registers.number(tail))
 }
 
 /** Records of the fault queue, newest first. */
-export function readFaults(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): EventView[] {
+export function readFaults(reading: Reading, registers: RegisterFile): EventView[] {
   const queue = ring(registers, FQB, 'fqh', 'fqt', FAULT_RECORD.bits / 8)
-  const reader = {
-    name(words: Int32Array, at: number) {
-      const cause = words[at]! & 0xfff
-      return cause === 0 ? null : (CAUSES[cause] ?? `cause ${cause}`)
-    },
-    view: (words: Int32Array, at: number, address: number, pending: boolean) => faultView(words, at, address, pending, names),
-  }
-  return readRecords(memory, queue, 'fault queue', reader, findings)
+  return readRecords(reading, queue, 'fault queue', FAULTS)
+}
+
+const FAULTS: RecordReader = {
+  name(words, at) {
+    const cause = words[at]! & 0xfff
+    return cause === 0 ? null : (CAUSES[cause] ?? `cause ${cause}`)
+  },
+  view: faultView,
 }
 
 function faultView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
@@ -79,20 +68,14 @@ function faultView(words: Int32Array, at: number, address: number, pending: bool
 }
 
 /** Page requests that wait for software. */
-export function readPageRequests(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): void {
+export function readPageRequests(reading: Reading, registers: RegisterFile): void {
   const queue = ring(registers, PQB, 'pqh', 'pqt', PAGE_REQUEST.bits / 8)
   reportPageRequests(
-    memory,
+    reading,
     queue,
     'page-request queue',
     PAGE_REQUEST,
-    findings,
-    (get) => `${deviceName(names, Number(get('DID')))} for ${hex(get('PageAddress'))}, group ${get('PRGI')}`,
+    (get) => `${deviceName(reading.names, Number(get('DID')))} for ${hex(get('PageAddress'))}, group ${get('PRGI')}`,
   )
 }
 
@@ -105,10 +88,7 @@ const ERRORS: readonly (readonly [Layout, string, readonly string[]])[] = [
 
 /** What the registers say that a reader should know. */
 export function registerFindings(registers: RegisterFile, findings: Findings): void {
-  for (const name of ['capabilities', 'fctl', 'ddtp']) {
-    if (!registers.known(name))
-      findings.add('error', name, 'its value is not known: what follows from it is read as zero', 'unknown register')
-  }
+  registers.reportUnknown(['capabilities', 'fctl', 'ddtp'], findings)
   for (const [layout, queue, flags] of ERRORS) {
     for (const flag of flags) {
       if (registers.field(layout, flag) === 1)

@@ -1,7 +1,6 @@
 /** CD tables: each is read once, whichever STEs lead to it. Arm IHI 0070, 3.3.2, 5.2 (S1Fmt, S1CDMax, S1DSS), 5.3, 5.4. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { Walker } from '../../format/pt/walker.ts'
 import { CD, CD_BYTES, CD_WORDS } from '../../format/smmuv3/cd.ts'
 import { checkCd } from '../../format/smmuv3/check.ts'
@@ -12,28 +11,21 @@ import { L1_BYTES, L1CD } from '../../format/smmuv3/l1.ts'
 import { type CdFetch, cdTableBase, cdTableLog2, cdTableSplit, Found, findCd, LOOKUP_OK } from '../../format/smmuv3/lookup.ts'
 import { S1DSS_BYPASS, S1DSS_SSID0, STE } from '../../format/smmuv3/ste.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
-import { entryView, type Findings } from '../source.ts'
-import type { Budget } from '../space.ts'
-import type { Spaces, SpaceUse } from '../spaces.ts'
-import { Alike, Missing, type Owner, PasidTables, pasidSpaceUse, SHARE, type Under } from '../tables.ts'
+import type { Reading } from '../reading.ts'
+import { entryView } from '../source.ts'
+import type { SpaceUse } from '../spaces.ts'
+import { Listing, Missing, type Owner, PasidTables, pasidSpaceUse, type Under } from '../tables.ts'
 
 const CDS_PER_PAGE = 4096 / CD_BYTES
 const L1_PER_PAGE = 4096 / L1_BYTES
+
 export class ContextTables {
-  readonly #memory: WordMemory
-  readonly #features: SmmuFeatures
-  readonly #spaces: Spaces
-  readonly #budget: Budget
-  readonly #findings: Findings
+  readonly #reading: Reading<SmmuFeatures>
   readonly #tables: PasidTables
 
-  constructor(memory: WordMemory, features: SmmuFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
-    this.#memory = memory
-    this.#features = features
-    this.#spaces = spaces
-    this.#budget = budget
-    this.#findings = findings
-    this.#tables = new PasidTables(spaces)
+  constructor(reading: Reading<SmmuFeatures>) {
+    this.#reading = reading
+    this.#tables = new PasidTables(reading.spaces)
   }
 
   nodes(): PasidTableNode[] {
@@ -42,7 +34,7 @@ export class ContextTables {
 
   /** The id of the CD table of this STE (16 words, a copy). */
   add(ste: Int32Array, owner: Owner, under: Under | null): string {
-    const features = this.#features
+    const features = this.#reading.features
     const base = cdTableBase(ste, 0, features)
     const split = cdTableSplit(ste, 0, features)
     const log2 = cdTableLog2(ste, 0, features)
@@ -64,31 +56,20 @@ export class ContextTables {
 
   /** Every valid CD, by the lookup that the hardware model uses. */
   #entries(ste: Int32Array, log2: number, split: number, owner: Owner, under: Under | null): PasidNode[] {
-    const memory = this.#memory
-    const features = this.#features
+    const { memory, features, findings } = this.#reading
     const fetch: CdFetch | null = under === null ? null : { space: under.space, walker: new Walker(memory, 2), update: false }
     const found = new Found()
     const place = `CD table of ${owner.domain ?? owner.user}`
-    const missing = new Missing(place, this.#findings)
-    const alike = new Alike()
-    const entries: PasidNode[] = []
+    const missing = new Missing(place, findings)
+    const listing = new Listing(this.#reading, place, { pasid: 'SubstreamID', entries: 'CDs' })
     const leaf = 2 ** split
-    const limit = Math.ceil(this.#budget.entries / SHARE)
-    let lookups = 0
-    for (let pasid = 0; pasid < 2 ** log2; ) {
-      if (lookups++ >= limit || this.#budget.listed <= 0) {
-        this.#findings.add('warning', place, `entries from SubstreamID ${pasid} on were not read: too many`, 'incomplete')
-        break
-      }
+    for (let pasid = 0; pasid < 2 ** log2 && listing.mayRead(pasid); ) {
       const status = findCd(memory, ste, 0, features, pasid, fetch, found)
       if (status === LOOKUP_OK) {
         if (getNumber(memory.words, CD.fields.V, found.index) === 1) {
           const cd = memory.words.slice(found.index, found.index + CD_WORDS)
           const node = this.#entry(pasid, cd, found.address, ste, owner, under)
-          if (alike.admit(node.state === 'bad' ? `${node.note}` : cd.join())) {
-            entries.push(node)
-            this.#budget.listed--
-          }
+          listing.add(node.state === 'bad' ? `${node.note}` : cd.join(), () => node)
         }
         pasid++
         continue
@@ -101,18 +82,15 @@ export class ContextTables {
       const unused = split > 0 && found.l1Index >= 0 && getNumber(memory.words, L1CD.fields.V, found.l1Index) === 0
       if (!unused) missing.add(`SubstreamIDs ${from}–${Math.min(pasid, 2 ** log2) - 1}`, found.address, found.why)
     }
-    this.#budget.entries -= lookups
     missing.done()
-    if (alike.left > 0)
-      this.#findings.add('note', place, `${alike.left} more CDs that say the same as others are not listed`, 'alike')
-    return entries
+    return listing.done()
   }
 
   #entry(pasid: number, cd: Int32Array, address: number, ste: Int32Array, owner: Owner, under: Under | null): PasidNode {
-    const features = this.#features
+    const features = this.#reading.features
     const entry = entryView(CD, address, cd)
     const bad = (note: string): PasidNode => {
-      this.#findings.add('error', `CD ${pasid} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad CD')
+      this.#reading.findings.add('error', `CD ${pasid} of ${owner.domain ?? owner.user} at ${hex(address)}`, note, 'bad CD')
       return { pasid, state: 'bad', space: null, note, entry }
     }
     const broken = checkCd(cd, 0, ste, 0, features)
@@ -125,7 +103,7 @@ export class ContextTables {
     for (const half of halves) {
       const space = stage1Space(cd, 0, ste, 0, features, half, under?.space ?? null)
       if (space === null) return bad(noStage1(cd, 0, ste, 0, features, half) ?? 'no space')
-      ids.push(this.#spaces.add(space, spaceUse(pasid, cd, owner, under !== null), under?.id ?? null))
+      ids.push(this.#reading.spaces.add(space, spaceUse(pasid, cd, owner, under !== null), under?.id ?? null))
     }
     const node = { pasid, state: 'valid' as const, space: ids[0]!, note: null, entry }
     return ids.length === 2 ? { ...node, upper: ids[1]! } : node

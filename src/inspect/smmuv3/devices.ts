@@ -1,28 +1,22 @@
 /** Devices out of the stream table: those with tables, those with a name, and the others by number. Arm IHI 0070, 5.2. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { checkSte } from '../../format/smmuv3/check.ts'
 import { noStage2, stage2Space } from '../../format/smmuv3/context.ts'
 import type { SmmuFeatures } from '../../format/smmuv3/features.ts'
 import { Found, findSte, LOOKUP_OK, type StreamTable } from '../../format/smmuv3/lookup.ts'
 import { CONFIG_BYPASS, STE, STE_WORDS } from '../../format/smmuv3/ste.ts'
 import { type Candidate, type DeviceTable, deviceNode, type EntryKind } from '../devices.ts'
-import type { DeviceNode, Names } from '../graph.ts'
-import { deviceName, entryView, type Findings } from '../source.ts'
-import type { Spaces } from '../spaces.ts'
-import { domainLabel, type Under } from '../tables.ts'
+import type { DeviceNode } from '../graph.ts'
+import type { Reading } from '../reading.ts'
+import { deviceName, entryView } from '../source.ts'
+import { ownerOf, stage2Use, type Under } from '../tables.ts'
 import type { ContextTables } from './contexts.ts'
 import { eachSte } from './stream.ts'
 
 /** Everything that reading a device needs. */
-export interface DeviceContext {
-  readonly memory: WordMemory
-  readonly features: SmmuFeatures
-  readonly names: Names | undefined
-  readonly spaces: Spaces
+export interface DeviceContext extends Reading<SmmuFeatures> {
   readonly tables: ContextTables
-  readonly findings: Findings
 }
 
 /** The stream table for the reader of device tables. */
@@ -70,18 +64,16 @@ function deviceOf(context: DeviceContext, { id, address, words }: Candidate): De
   const config = getNumber(words, STE.fields.Config)
   if (config < CONFIG_BYPASS) return node('abort')
   if (config === CONFIG_BYPASS) return node('bypass')
-  const named = names?.devices?.get(id)?.domain
-  const domain = named === undefined ? null : domainLabel(named)
+  const owner = ownerOf(names, id)
   let under: Under | null = null
   if (config & 2) {
     const space = stage2Space(words, 0, features)
     if (space === null) return bad(noStage2(words, 0, features) ?? 'no stage 2')
-    const tag = `VMID ${getNumber(words, STE.fields.S2VMID)}`
-    const label = domain === null ? { what: 'stage 2 of', user: name } : { what: domain, user: null }
-    under = { id: spaces.add(space, { stage: 2, role: 'io_pgtable', ...label, tag }), space }
+    const use = stage2Use('stage 2', `VMID ${getNumber(words, STE.fields.S2VMID)}`, owner)
+    under = { id: spaces.add(space, use), space }
   }
   // 1: full ATS, translated requests are physical addresses. 2: split-stage, they go through stage 2 (5.2 EATS).
   const ats = getNumber(words, STE.fields.EATS) === 1 ? 'EATS = 1' : null
   if ((config & 1) === 0) return node('tables', { ats, space: under!.id })
-  return node('tables', { ats, pasidTable: tables.add(words, { user: name, domain }, under) })
+  return node('tables', { ats, pasidTable: tables.add(words, owner, under) })
 }

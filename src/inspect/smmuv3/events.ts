@@ -2,14 +2,14 @@
 
 import { hex } from '../../base/hex.ts'
 import { describe, getBits, getField, type Layout, wordsToU64 } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { EVENT_BYTES, EVENT_WORDS, eventName, eventOf } from '../../format/smmuv3/events.ts'
 import { PRI, PRI_BYTES } from '../../format/smmuv3/pri.ts'
 import { EVENTQ_BASE, EVENTQ_CONS, EVENTQ_PROD, PRIQ_BASE, PRIQ_CONS, PRIQ_PROD } from '../../format/smmuv3/registers.ts'
 import type { EventView, Names } from '../graph.ts'
-import { type RecordRing, readRecords, reportPageRequests } from '../records.ts'
+import type { Reading } from '../reading.ts'
+import { type RecordReader, type RecordRing, readRecords, reportPageRequests } from '../records.ts'
 import type { RegisterFile } from '../registers.ts'
-import { deviceName, type Findings } from '../source.ts'
+import { deviceName } from '../source.ts'
 
 function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout, entryBytes: number): RecordRing {
   const log2Size = Math.min(19, registers.field(base, 'LOG2SIZE'))
@@ -30,21 +30,17 @@ function queue(registers: RegisterFile, base: Layout, prod: Layout, cons: Layout
 }
 
 /** Records of the event queue, newest first. */
-export function readEvents(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): EventView[] {
+export function readEvents(reading: Reading, registers: RegisterFile): EventView[] {
   const ring = queue(registers, EVENTQ_BASE, EVENTQ_PROD, EVENTQ_CONS, EVENT_BYTES)
-  const reader = {
-    name(words: Int32Array, at: number) {
-      const number = getBits(words, 7, 0, at)
-      return number === 0 ? null : eventName(number)
-    },
-    view: (words: Int32Array, at: number, address: number, pending: boolean) => eventView(words, at, address, pending, names),
-  }
-  return readRecords(memory, ring, 'event queue', reader, findings)
+  return readRecords(reading, ring, 'event queue', EVENTS)
+}
+
+const EVENTS: RecordReader = {
+  name(words, at) {
+    const number = getBits(words, 7, 0, at)
+    return number === 0 ? null : eventName(number)
+  },
+  view: eventView,
 }
 
 function eventView(words: Int32Array, at: number, address: number, pending: boolean, names: Names | undefined): EventView {
@@ -82,14 +78,9 @@ function eventView(words: Int32Array, at: number, address: number, pending: bool
 }
 
 /** Page requests that wait for software. */
-export function readPageRequests(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): void {
+export function readPageRequests(reading: Reading, registers: RegisterFile): void {
   const ring = queue(registers, PRIQ_BASE, PRIQ_PROD, PRIQ_CONS, PRI_BYTES)
   const first = (get: (field: keyof typeof PRI.fields) => number | bigint) =>
-    `${deviceName(names, Number(get('StreamID')))} for ${hex(get('Address'))}, group ${get('PRGIndex')}`
-  reportPageRequests(memory, ring, 'PRI queue', PRI, findings, first)
+    `${deviceName(reading.names, Number(get('StreamID')))} for ${hex(get('Address'))}, group ${get('PRGIndex')}`
+  reportPageRequests(reading, ring, 'PRI queue', PRI, first)
 }

@@ -16,10 +16,7 @@ import type { Findings } from '../source.ts'
 
 /** Errors that the registers report, and queues that are not empty. */
 export function registerFindings(registers: RegisterFile, findings: Findings): void {
-  for (const name of ['STRTAB_BASE', 'STRTAB_BASE_CFG', 'CR0', 'IDR0', 'IDR1', 'IDR5']) {
-    if (!registers.known(name))
-      findings.add('error', `SMMU_${name}`, 'its value is not known: what follows from it is read as zero', 'unknown register')
-  }
+  registers.reportUnknown(['STRTAB_BASE', 'STRTAB_BASE_CFG', 'CR0', 'IDR0', 'IDR1', 'IDR5'], findings, 'SMMU_')
   // 6.3.19: an error is active while its bits in GERROR and GERRORN differ.
   const active = registers.value('GERROR') ^ registers.value('GERRORN')
   const errors = describe(GERROR, wordsFromU64([active])).filter(({ value }) => value !== 0)

@@ -1,7 +1,6 @@
 /** Context entries as devices of the graph. Intel VT-d 4.1, sections 9.1 to 9.4. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { checkContext, checkSmContext, ENTRY_RULES } from '../../format/vtd/check.ts'
 import { legacySpace } from '../../format/vtd/context.ts'
 import { CONTEXT_ENTRY, CONTEXT_P, SM_CONTEXT_ENTRY, SM_CONTEXT_WORDS } from '../../format/vtd/contexts.ts'
@@ -9,20 +8,15 @@ import { faultText } from '../../format/vtd/faults.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { findContext, findSmContext, TableWalk } from '../../format/vtd/lookup.ts'
 import { type Candidate, type DeviceTable, deviceNode, type EntryKind } from '../devices.ts'
-import type { DeviceNode, Names } from '../graph.ts'
-import { deviceName, entryView, type Findings } from '../source.ts'
-import type { Spaces } from '../spaces.ts'
-import { domainLabel, Missing, type Owner, pasidSpaceUse } from '../tables.ts'
+import type { DeviceNode } from '../graph.ts'
+import type { Reading } from '../reading.ts'
+import { deviceName, entryView } from '../source.ts'
+import { Missing, ownerOf, pasidSpaceUse } from '../tables.ts'
 import type { PasidDirectories } from './pasids.ts'
 
 /** Everything that reading a device needs. */
-export interface DeviceContext {
-  readonly memory: WordMemory
-  readonly features: VtdFeatures
-  readonly names: Names | undefined
-  readonly spaces: Spaces
+export interface DeviceContext extends Reading<VtdFeatures> {
   readonly directories: PasidDirectories
-  readonly findings: Findings
   /** The root table. */
   readonly root: number
   readonly scalable: boolean
@@ -104,8 +98,7 @@ function nodeOf(context: DeviceContext, { id, address, words }: Candidate): Devi
     findings.add('error', `${layout.name} of ${user} at ${hex(address)}`, note, 'bad context entry')
     return node('bad', { note })
   }
-  const named = names?.devices?.get(id)?.domain
-  const owner: Owner = { user, domain: named === undefined ? null : domainLabel(named) }
+  const owner = ownerOf(names, id)
   if (scalable) {
     const ats = getNumber(words, SM_CONTEXT_ENTRY.fields.DTE) === 1 ? 'DTE = 1' : null
     return node('tables', { ats, pasidTable: directories.add(words, owner) })

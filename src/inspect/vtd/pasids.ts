@@ -1,10 +1,8 @@
 /** PASID directories and tables: each is read once, whichever context entries lead to it. Intel VT-d 4.1, sections 9.4 to 9.6. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { ALL_RIGHTS, PR, PW, UR, UW, UX } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
-import type { PtSpace } from '../../format/pt/format.ts'
 import { ptSpace } from '../../format/pt/format.ts'
 import { ENTRY_RULES } from '../../format/vtd/check.ts'
 import { firstStageSpace, secondStageSpace } from '../../format/vtd/context.ts'
@@ -14,30 +12,21 @@ import { findPasid, pasidsOf, ridPasidOf, TableWalk } from '../../format/vtd/loo
 import { PASID_ENTRY, PASID_FPD, PASID_P, PGTT_PASS_THROUGH, pgttOf } from '../../format/vtd/pasid.ts'
 import type { PasidNode, PasidTableNode } from '../graph.ts'
 import { hasKernelHalf } from '../process.ts'
-import { entryView, type Findings } from '../source.ts'
-import type { Budget } from '../space.ts'
-import type { Spaces } from '../spaces.ts'
-import { Alike, Missing, type Owner, PasidTables, pasidSpaceUse, SHARE } from '../tables.ts'
+import type { Reading } from '../reading.ts'
+import { entryView } from '../source.ts'
+import { Listing, Missing, type Owner, PasidTables, pasidSpaceUse, stage2Use } from '../tables.ts'
 
 /** PASIDs of one entry of the directory, and of one page of it. */
 const PER_TABLE = 64
 const PER_PAGE = 512 * PER_TABLE
 
 export class PasidDirectories {
-  readonly #memory: WordMemory
-  readonly #features: VtdFeatures
-  readonly #spaces: Spaces
-  readonly #budget: Budget
-  readonly #findings: Findings
+  readonly #reading: Reading<VtdFeatures>
   readonly #tables: PasidTables
 
-  constructor(memory: WordMemory, features: VtdFeatures, spaces: Spaces, budget: Budget, findings: Findings) {
-    this.#memory = memory
-    this.#features = features
-    this.#spaces = spaces
-    this.#budget = budget
-    this.#findings = findings
-    this.#tables = new PasidTables(spaces)
+  constructor(reading: Reading<VtdFeatures>) {
+    this.#reading = reading
+    this.#tables = new PasidTables(reading.spaces)
   }
 
   nodes(): PasidTableNode[] {
@@ -48,7 +37,7 @@ export class PasidDirectories {
   add(context: Int32Array, owner: Owner): string {
     const root = toDouble(context[1]!, context[0]! & ~0xfff)
     const capacity = pasidsOf(context)
-    const rid = ridPasidOf(context, this.#features)
+    const rid = ridPasidOf(context, this.#reading.features)
     return this.#tables.add([root, capacity, rid].join('|'), owner, (id) => ({
       id,
       address: BigInt(root),
@@ -63,27 +52,18 @@ export class PasidDirectories {
   /** Every entry in use, by the lookup that the hardware model uses. */
   #entries(context: Int32Array, capacity: number, rid: number, owner: Owner): PasidNode[] {
     const place = `PASID table of ${owner.domain ?? owner.user}`
-    const missing = new Missing(place, this.#findings)
+    const { memory, features, findings } = this.#reading
+    const missing = new Missing(place, findings)
+    const listing = new Listing(this.#reading, place, { pasid: 'PASID', entries: 'entries' })
     const walk = new TableWalk()
-    const alike = new Alike()
-    const entries: PasidNode[] = []
     let unread = false
     walk.observer = { entry: (_step, _pa, status) => (unread = status < 0) }
-    const limit = Math.ceil(this.#budget.entries / SHARE)
-    let lookups = 0
-    for (let pasid = 0; pasid < capacity; ) {
-      if (lookups++ >= limit || this.#budget.listed <= 0) {
-        this.#findings.add('warning', place, `entries from PASID ${pasid} on were not read: too many`, 'incomplete')
-        break
-      }
-      const fault = findPasid(this.#memory, this.#features, context, 0, pasid, walk)
+    for (let pasid = 0; pasid < capacity && listing.mayRead(pasid); ) {
+      const fault = findPasid(memory, features, context, 0, pasid, walk)
       const atTable = walk.reads === 4
       if (atTable && !unread) {
         const node = this.#entry(pasid, walk, fault, rid, owner)
-        if (node !== null && alike.admit(node.state === 'bad' ? `${node.note}` : node.entry.words.join())) {
-          entries.push(node)
-          this.#budget.listed--
-        }
+        if (node !== null) listing.add(node.state === 'bad' ? `${node.note}` : node.entry.words.join(), () => node)
         pasid++
         continue
       }
@@ -93,18 +73,15 @@ export class PasidDirectories {
       const address = walk.address[atTable ? 3 : 2]!
       if (unread) missing.add(`PASIDs ${from}–${pasid - 1}`, address, faultText(fault))
       else if (walk.rule !== 0)
-        this.#findings.add(
+        findings.add(
           'error',
           `${place}, directory entry at ${hex(address)}`,
           `PASIDs ${from}–${pasid - 1}: ${faultText(fault)}`,
           'bad PASID directory entry',
         )
     }
-    this.#budget.entries -= lookups
     missing.done()
-    if (alike.left > 0)
-      this.#findings.add('note', place, `${alike.left} more entries that say the same as others are not listed`, 'alike')
-    return entries
+    return listing.done()
   }
 
   /** One entry; null when it is not in use. */
@@ -118,7 +95,7 @@ export class PasidDirectories {
     if (fault !== 0) {
       const note = `${faultText(fault)}: ${ENTRY_RULES[walk.rule]}`
       const place = `PASID table entry ${pasid} of ${owner.domain ?? owner.user} at ${hex(walk.address[3]!)}`
-      this.#findings.add('error', place, note, 'bad PASID table entry')
+      this.#reading.findings.add('error', place, note, 'bad PASID table entry')
       return { pasid, state: 'bad', space: null, note, entry }
     }
     if (pgttOf(words[0]!) === PGTT_PASS_THROUGH)
@@ -128,26 +105,21 @@ export class PasidDirectories {
 
   #space(pasid: number, words: Int32Array, rid: number, owner: Owner): string {
     const tag = `DID ${getNumber(words, PASID_ENTRY.fields.DID)}`
-    const second = secondStageSpace(this.#features, words)
-    const walked = firstStageSpace(this.#features, words, second)
+    const { memory, features, spaces } = this.#reading
+    const second = secondStageSpace(features, words)
+    const walked = firstStageSpace(features, words, second)
     // Without SRE privileged requests are refused, without ERE those that execute: what they might do is nobody's right.
     const { SRE, ERE } = PASID_ENTRY.fields
     const privileged = getNumber(words, SRE) === 1 ? ALL_RIGHTS : UR | UW | UX
-    const executing = this.#features.executeRequests && getNumber(words, ERE) === 1 ? ALL_RIGHTS : UR | UW | PR | PW
+    const executing = this.#reading.features.executeRequests && getNumber(words, ERE) === 1 ? ALL_RIGHTS : UR | UW | PR | PW
     const first = walked === null ? null : ptSpace({ ...walked, fix: atMost(walked.fix, privileged & executing) })
     // Requests without PASID use this one: it is the domain's own.
-    const process = first !== null && second === null && hasKernelHalf(this.#memory, first)
+    const process = first !== null && second === null && hasKernelHalf(memory, first)
     const role = process ? 'io_mm' : 'unknown'
     const use = (nested: boolean) => pasidSpaceUse({ pasid, own: pasid === rid, pasidName: 'PASID', role, tag, nested }, owner)
-    if (first === null) return this.#spaces.add(second!, { ...use(false), stage: 2 })
-    if (second === null) return this.#spaces.add(first, use(false))
-    return this.#spaces.add(first, use(true), this.#under(second, tag, owner))
-  }
-
-  /** The second stage beneath a first one. */
-  #under(second: PtSpace, tag: string, { user, domain }: Owner): string {
-    const label = domain === null ? { what: 'second stage of', user } : { what: domain, user: null }
-    return this.#spaces.add(second, { stage: 2, role: 'io_pgtable', ...label, tag })
+    if (first === null) return spaces.add(second!, { ...use(false), stage: 2 })
+    if (second === null) return spaces.add(first, use(false))
+    return spaces.add(first, use(true), spaces.add(second, stage2Use('second stage', tag, owner)))
   }
 }
 

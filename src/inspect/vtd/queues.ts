@@ -1,7 +1,6 @@
 /** Faults that the recording registers hold, page requests that wait, and errors that registers report. Intel VT-d 4.1, sections 7.2, 7.5, 11.4. */
 import { hex } from '../../base/hex.ts'
 import { decode, describe, getAddress, type Layout, wordsFromU64 } from '../../base/layout.ts'
-import type { WordMemory } from '../../base/memory.ts'
 import { faultReason } from '../../format/vtd/faults.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { FAULT_RECORD, FAULT_RECORD_BYTES, PAGE_REQUEST } from '../../format/vtd/records.ts'
@@ -20,7 +19,8 @@ import {
   TTM_SCALABLE,
 } from '../../format/vtd/registers.ts'
 import type { EventView, Names } from '../graph.ts'
-import { reportPageRequests } from '../records.ts'
+import type { Reading } from '../reading.ts'
+import { reportPageRequests, ringBetween } from '../records.ts'
 import type { RegisterFile } from '../registers.ts'
 import { deviceName, type Findings, type MachineSource } from '../source.ts'
 
@@ -85,24 +85,16 @@ function typeText(t1: number, t2: number, execute: boolean): string {
 }
 
 /** Page requests that wait for software. */
-export function readPageRequests(
-  memory: WordMemory,
-  registers: RegisterFile,
-  names: Names | undefined,
-  findings: Findings,
-): void {
+export function readPageRequests(reading: Reading, registers: RegisterFile): void {
   const log2Size = registers.field(PQA, 'PQS') + 7
-  const place = (name: string) => (registers.number(name) % 2 ** 19) >>> 5
-  const next = place('PQT') % 2 ** log2Size
-  const pending = (((next - place('PQH')) % 2 ** log2Size) + 2 ** log2Size) % 2 ** log2Size
+  const index = (name: string) => (registers.number(name) % 2 ** 19) >>> 5
   const base = getAddress(wordsFromU64([registers.value('PQA')]), PQA.fields.PQA)
   reportPageRequests(
-    memory,
-    { base, log2Size, entryBytes: PAGE_REQUEST.bits / 8, next, pending },
+    reading,
+    ringBetween(base, log2Size, PAGE_REQUEST.bits / 8, index('PQH'), index('PQT')),
     'page request queue',
     PAGE_REQUEST,
-    findings,
-    (get) => `${deviceName(names, Number(get('RID')))} for ${hex(get('ADDR'))}, group ${get('PRGI')}`,
+    (get) => `${deviceName(reading.names, Number(get('RID')))} for ${hex(get('ADDR'))}, group ${get('PRGI')}`,
   )
 }
 
@@ -118,10 +110,7 @@ const ERRORS: readonly (readonly [Layout, string, string])[] = [
 
 /** What the registers say that a reader should know. */
 export function registerFindings(registers: RegisterFile, features: VtdFeatures, findings: Findings): void {
-  for (const name of ['CAP', 'ECAP', 'GSTS', 'RTADDR']) {
-    if (!registers.known(name))
-      findings.add('error', name, 'its value is not known: what follows from it is read as zero', 'unknown register')
-  }
+  registers.reportUnknown(['CAP', 'ECAP', 'GSTS', 'RTADDR'], findings)
   for (const [layout, flag, what] of ERRORS) {
     if (registers.field(layout, flag) === 0) continue
     const info =
