@@ -5,6 +5,7 @@ import { parseNumber } from '../base/hex.ts'
 import type { Transaction } from '../base/types.ts'
 import { LIKE_KERNEL_LOG } from '../explain/index.ts'
 import type { Finding, MachineGraph, Names } from '../inspect/graph.ts'
+import { worstFirst } from '../inspect/source.ts'
 import { MOST_BYTES } from '../machine/language/load.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import type { IommuModel } from '../model/iommu.ts'
@@ -168,22 +169,8 @@ export function openedDump(dump: Dump, registers: RegisterSource): OpenedMachine
   const { register, names = {} } = registers
   const ranges = dump.leavesOutZeros ? (architecture.zeros?.(register) ?? []) : []
   const memory = new PhysicalMemory(ranges, dump)
-  const title = basename(dump.name)
   const remarks = dumpFindings(dump, registers)
-  return {
-    title,
-    memory,
-    architecture,
-    model: architecture.restore(memory, register),
-    devices: names.devices ?? new Map(),
-    register,
-    names,
-    remarks,
-    graph() {
-      const graph = architecture.inspect({ title, memory, register, names })
-      return { ...graph, findings: worstFirst([...remarks, ...graph.findings]) }
-    },
-  }
+  return openedMemory({ title: basename(dump.name), memory, architecture, names, register, remarks })
 }
 
 /** What is to be said of a dump and of registers that were found apart from it. */
@@ -209,11 +196,6 @@ function dumpFindings(dump: Dump, { kind, how, sure, notes = [] }: RegisterSourc
   return findings
 }
 
-function worstFirst(findings: readonly Finding[]): Finding[] {
-  const order = { error: 0, warning: 1, note: 2 }
-  return [...findings].sort((a, b) => order[a.severity] - order[b.severity])
-}
-
 /** Errors of input files as errors of the command. */
 export async function withInputErrors<T>(body: () => Promise<T>): Promise<T> {
   try {
@@ -230,16 +212,20 @@ export function openedCapture(capture: Capture): OpenedMachine {
   const architecture = architectureOf(capture.iommu, capture.sideFile)
   const { register, names, title } = capture
   const memory = memoryOf(capture, architecture)
+  return openedMemory({ title, memory, architecture, names, register, remarks: [] })
+}
+
+/** A machine of which only memory and registers are there. Its graph says the remarks, too. */
+function openedMemory(read: Omit<OpenedMachine, 'model' | 'devices' | 'graph'>): OpenedMachine {
+  const { title, memory, architecture, names, register, remarks } = read
   return {
-    title,
-    memory,
-    architecture,
+    ...read,
     model: architecture.restore(memory, register),
     devices: names.devices ?? new Map(),
-    register,
-    names,
-    remarks: [],
-    graph: () => architecture.inspect({ title, memory, register, names }),
+    graph() {
+      const graph = architecture.inspect({ title, memory, register, names })
+      return remarks.length === 0 ? graph : { ...graph, findings: worstFirst([...remarks, ...graph.findings]) }
+    },
   }
 }
 
