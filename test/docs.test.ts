@@ -27,9 +27,11 @@ function blocks(file: string, language: string): Example[] {
     if (!fence.test(lines[at]!)) continue
     const end = lines.findIndex((line, index) => index > at && /^\s*(?:\* )?```$/.test(line))
     if (end < 0) throw new Error(`${file}:${at + 1}: the block does not end`)
+    // In a comment each line begins with an asterisk and a blank; what is indented further stays so.
+    const commented = /^\s*\*/.test(lines[at]!)
     const text = lines
       .slice(at + 1, end)
-      .map((line) => line.replace(/^\s*\* ?(?=\S|$)/, ''))
+      .map((line) => (commented ? line.replace(/^\s*\* ?/, '') : line))
       .join('\n')
     found.push({ place: `${file}:${at + 1}`, text })
     at = end

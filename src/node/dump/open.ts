@@ -26,7 +26,7 @@ export interface DumpOptions {
  * import { PhysicalMemory } from 'iomm'
  * import { openDump } from 'iomm/node'
  *
- * async function firstWord(path: string): Promise<bigint> {
+ * export async function firstWord(path: string): Promise<bigint> {
  *   const dump = await openDump(path)
  *   const memory = new PhysicalMemory([], dump)
  *   const [first] = dump.ranges()
