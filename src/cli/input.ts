@@ -32,7 +32,7 @@ import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.t
 import { type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
 import { askKernel, scanDump } from './scan.ts'
-import { openedTables } from './translation-text.ts'
+import { openedTableText } from './translation-text.ts'
 
 export interface OpenedMachine {
   readonly title: string
@@ -79,7 +79,7 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
     const head = headOf(source)
     if (base === undefined && isText(head))
       return isTranslationText(new TextDecoder().decode(head))
-        ? openedTables(textOf(source, name, MOST_TABLE_TEXT), name, options)
+        ? openedTableText(textOf(source, name, MOST_TABLE_TEXT), name, options)
         : openedScenario(textOf(source, name, MOST_BYTES), name)
     if (base === undefined) kindOfDump(source)
     const registers = await registersFrom(options)

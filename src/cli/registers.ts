@@ -54,7 +54,7 @@ Intel IOMMU, Linux 6.0 or later with BTF), else memory is looked through for tab
 and what speaks for it.
 
 Text of debug files (/sys/kernel/debug/iommu): intel/iommu_regset and lines of amd/iommu*/mmio are --registers; intel/dmar_translation_struct,
-with domain_translation_struct behind it or not, is INPUT by itself: tables as far as it lists them.
+with domain_translation_struct behind it or not, and collected output of amd/devtbl are INPUT by themselves: tables as far as they list them.
 
 Running guests: INPUT is the socket of QEMU's -qmp unix:SOCKET,server=on,wait=off, or is left out and --qmp SOCKET given. Memory comes from
 the guest's shared memory file (memory-backend-file,share=on) where there is one, else page by page through the monitor.`

@@ -210,6 +210,35 @@ describe('the text of dmar_translation_struct is INPUT', () => {
   })
 })
 
+describe("AMD's devtbl, collected, is INPUT", () => {
+  const amd = where('amd64-amdvi-v1')!
+  const row = (id: number, words: readonly bigint[], unit: string) =>
+    `DeviceId             QWORD[3]         QWORD[2]         QWORD[1]         QWORD[0] iommu\n0000:${bdf(id)} ${[...words]
+      .reverse()
+      .map((one) => h(one))
+      .join(' ')} ${unit}\n`
+
+  it('with the entries of its devices', async () => {
+    const real = (await openInput(amd)).graph()
+    const listed = real.devices.filter(({ state }) => state === 'tables')
+    expect(listed.length).toBeGreaterThan(3)
+    const text = listed.map(({ id, entry }) => row(id, entry!.words, 'iommu0')).join('')
+    const graph = (await openInput(file('devtbl', text))).graph()
+    const seen = (one: MachineGraph) =>
+      one.devices.filter(({ state }) => state === 'tables').map(({ id, entry }) => [id, entry?.words])
+    expect(graph.iommu).toBe('AMD-Vi')
+    expect(seen(graph)).toEqual(seen(real))
+    expect(graph.devices[0]!.name).toMatch(/^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/)
+    expect(graph.findings.map(({ text: said }) => said).join('\n')).toMatch(/does not say where the device table lies/)
+  })
+
+  it('of several IOMMUs asks which', async () => {
+    const path = file('devtbls', `${row(8, [3n, 0n, 1n, 0n], 'iommu0')}${row(16, [3n, 0n, 1n, 0n], 'iommu1')}`)
+    await expect(openInput(path)).rejects.toThrow(/is of 2 IOMMUs, iommu0, iommu1: choose one with --unit iommu0/)
+    expect((await openInput(path, { unit: 'iommu1' })).devices.get(16)).toEqual({ name: '00:02.0' })
+  })
+})
+
 describe('the text of iommu_regset', () => {
   /** As Linux prints it: 32-bit registers first, all with 16 digits. */
   async function regset(path: string, unit: string): Promise<string> {

@@ -17,7 +17,7 @@ describe('tables in the text of debug files', () => {
   it('lie where the hardware reads them, in scalable mode', () => {
     const text = HEAD + LOWER + UPPER
     const [unit] = parseTranslationText('t', text)
-    expect(unit).toMatchObject({ name: 'dmar1', root: 0x1038e5000n, scalable: true })
+    expect(unit).toMatchObject({ name: 'dmar1', pointer: { offset: 0x20, value: 0x1038e5400n } })
     expect([...unit!.devices]).toEqual([
       [0x68, { name: '00:0d.0' }],
       [0xf8, { name: '00:1f.0' }],
@@ -36,7 +36,7 @@ describe('tables in the text of debug files', () => {
   it('lie where the hardware reads them, in legacy mode', () => {
     const legacy = ` 00:02.0 0x0000000000000000:0x00000001038e6001 0x0000000000000102:0x00000001038e8001 -1 ${['', '', ''].map(() => `0x${'0'.repeat(16)}`).join(':')}\n`
     const [unit] = parseTranslationText('t', HEAD + legacy)
-    expect(unit!.scalable).toBe(false)
+    expect(unit!.pointer.value).toBe(0x1038e5000n)
     const memory = memoryOf(HEAD + legacy)
     expect([memory.read64(0x1038e6000 + 0x10 * 16), memory.read64(0x1038e6008 + 0x10 * 16)]).toEqual([0x1038e8001n, 0x102n])
   })

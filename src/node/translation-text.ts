@@ -4,23 +4,10 @@
  * reaches, with the entries on the way to it. Words are put where hardware reads them; what the text leaves out is absent.
  */
 import { hex } from '../base/hex.ts'
-import { hi32, lo32 } from '../base/u64.ts'
-import type { RamRange } from '../memory/physical.ts'
-import type { Dump } from './dump/contract.ts'
+import { REG, TTM_LEGACY, TTM_SCALABLE } from '../format/vtd/registers.ts'
+import { deviceTableUnits, isDeviceTableText } from './device-table-text.ts'
 import { InputError } from './errors.ts'
-
-/** Tables of one IOMMU. */
-export interface UnitTables {
-  /** `dmar0`. */
-  readonly name: string
-  readonly kind: 'vtd'
-  /** Address of the root table. */
-  readonly root: bigint
-  readonly scalable: boolean
-  /** Source-ids of the devices that have an entry → their PCI address. */
-  readonly devices: ReadonlyMap<number, { readonly name: string }>
-  readonly dump: Dump
-}
+import { addressOf, Pages, PLACED, type UnitTables } from './text-pages.ts'
 
 /** `IOMMU dmar0: Root Table Address: 0x103027000`; kernels before 5.2 have no 0x. */
 const UNIT = /^\s*IOMMU (\S+): Root Table Address: ?(?:0x)?([0-9a-f]{1,16})\s*$/i
@@ -36,58 +23,11 @@ const DOMAIN = /^\s*Device \S+ (?:with pasid [0-9a-f]+ )?@0x([0-9a-f]{1,16})\s*$
 const PAGE =
   /^\s*0x([0-9a-f]{1,16}) \|\s*0x([0-9a-f]{16})\s+0x([0-9a-f]{16})\s+0x([0-9a-f]{16})\s+0x([0-9a-f]{16})\s+0x([0-9a-f]{16})\s*$/i
 
-/** PASID tables, whose addresses the text leaves out, are put from here on: no machine has memory there. */
-const PASID_TABLES = 2 ** 51
-/** Text beyond this makes too many pages. */
-const MOST_PAGES = 1 << 16
 const ADDRESS = 0xfffff_ffff_f000n
 
 /** Whether a text is of this kind. */
 export function isTranslationText(text: string): boolean {
-  return text.split('\n').some((line) => UNIT.test(line) || DOMAIN.test(line))
-}
-
-class Pages {
-  readonly #pages = new Map<number, Int32Array>()
-  readonly #path: string
-
-  constructor(path: string) {
-    this.#path = path
-  }
-
-  /** The page at an address, of zeros until something is written. */
-  add(address: number): Int32Array {
-    const frame = Math.floor(address / 4096)
-    let page = this.#pages.get(frame)
-    if (page === undefined) {
-      if (this.#pages.size >= MOST_PAGES) throw new InputError(this.#path, null, `its tables take more than ${MOST_PAGES} pages`)
-      page = new Int32Array(1024)
-      this.#pages.set(frame, page)
-    }
-    return page
-  }
-
-  write(address: number, value: bigint): void {
-    const page = this.add(address)
-    const word = (address % 4096) / 4
-    page[word] = lo32(value)
-    page[word + 1] = hi32(value)
-  }
-
-  dump(format: string, remarks: readonly string[]): Dump {
-    const pages = this.#pages
-    return {
-      ...{ name: this.#path, format, machine: null, vmcoreinfo: null, notes: [], remarks, leavesOutZeros: false, close() {} },
-      *ranges(): Iterable<RamRange> {
-        for (const frame of [...pages.keys()].sort((a, b) => a - b)) yield { start: frame * 4096, end: frame * 4096 + 4096 }
-      },
-      load(frame, words, at) {
-        const page = pages.get(frame)
-        if (page !== undefined) words.set(page, at)
-        return page !== undefined
-      },
-    }
-  }
+  return isDeviceTableText(text) || text.split('\n').some((line) => UNIT.test(line) || DOMAIN.test(line))
 }
 
 /** What is said of one IOMMU, as it is read. */
@@ -140,7 +80,7 @@ class Unit {
     const at = directory + (pasid >>> 6) * 8
     let table = this.#tables.get(at)
     if (table === undefined) {
-      table = PASID_TABLES + this.#tables.size * 4096
+      table = PLACED + this.#tables.size * 4096
       this.#tables.set(at, table)
       this.pages.write(at, BigInt(table) | 1n)
     }
@@ -153,17 +93,14 @@ class Unit {
     const remarks = ['read from the text of debug files: what they do not list is not there']
     if (this.#tables.size > 0)
       remarks.push(
-        `the text does not say where PASID tables lie: they are shown from ${hex(PASID_TABLES)} on, and of each entry only its lower 24 bytes`,
+        `the text does not say where PASID tables lie: they are shown from ${hex(PLACED)} on, and of each entry only its lower 24 bytes`,
       )
     if (this.scalable) remarks.push('of each context entry only the lower 16 bytes are listed; the upper 16 are read as zero')
     const { name, root, scalable, devices } = this
-    return { name, kind: 'vtd', root, scalable, devices, dump: this.pages.dump('tables in the text of debug files', remarks) }
+    const value = root | (BigInt(scalable ? TTM_SCALABLE : TTM_LEGACY) << 10n)
+    const dump = this.pages.dump('tables in the text of debug files', remarks)
+    return { name, kind: 'vtd', pointer: { offset: REG.RTADDR, size: 8, value }, devices, dump }
   }
-}
-
-function addressOf(source: number): string {
-  const two = (value: number) => value.toString(16).padStart(2, '0')
-  return `${two(source >>> 8)}:${two((source >>> 3) & 31)}.${source & 7}`
 }
 
 const word = (text: string | undefined) => BigInt(`0x${text}`)
@@ -175,6 +112,7 @@ const sourceOf = (bus: string, device: string, fn: string) =>
  * @throws InputError when no IOMMU is named in it, or it is too large.
  */
 export function parseTranslationText(path: string, text: string): UnitTables[] {
+  if (isDeviceTableText(text)) return deviceTableUnits(path, text)
   const units: Unit[] = []
   const oldRoots = new Map<number, readonly [bigint, bigint]>()
   const domains: [bigint, bigint[]][] = []

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MachineGraph } from '../graph.ts'
-import type { HeldFrames } from './contract.ts'
+import type { HeldFrames, Scanner } from './contract.ts'
 import { scannersFor } from './registry.ts'
 import { scan } from './scan.ts'
 import { compare, plausible, scoreOf } from './score.ts'
@@ -48,6 +48,42 @@ describe('a scan', () => {
     const result = search(pages, { proceed: (bytes) => seen.push(bytes) < 2 })
     expect(result).toMatchObject({ complete: false, found: [] })
     expect(result.bytes).toBeLessThan(3000 * 4096)
+  })
+
+  it('takes the better of two readings of one table, and is unsure when the other is nearly as good', () => {
+    const reading = (devices: number) =>
+      ({
+        devices: Array.from({ length: devices }, (_, id) => ({ id, state: 'tables', space: 'space0', pasidTable: null })),
+        spaces: [{ id: 'space0', leafCount: 1 }],
+        pasidTables: [],
+        findings: [],
+      }) as unknown as MachineGraph
+    const proposal = (what: string, address: number) => ({
+      kind: 'vtd',
+      what,
+      address,
+      registers: [],
+      assumed: [],
+      unsure: false,
+    })
+    const scanner: Scanner = {
+      ...{ kind: 'vtd', what: 'tables', machines: [], page() {} },
+      *proposals() {
+        for (const [what, address] of [
+          ['2', 0x1000],
+          ['5', 0x1000],
+          ['3', 0x2000],
+          ['4', 0x2000],
+          ['0', 0x3000],
+        ] as const)
+          yield proposal(what, address)
+      },
+    }
+    const { found } = search([], { scanners: [scanner], look: ({ what }) => reading(Number(what)) })
+    expect(found.map(({ address, what, unsure }) => [address, what, unsure])).toEqual([
+      [0x1000, '5', false],
+      [0x2000, '4', true],
+    ])
   })
 
   it('looks only for what fits the CPU', () => {

@@ -71,12 +71,17 @@ function seePages(frames: HeldFrames, scanners: readonly Scanner[], proceed: (by
   return { bytes: pages * 4096, complete: true }
 }
 
-/** Of proposals for the same table (its mode, its size) the best; the best table first. */
+/** Of proposals for the same table (its mode, its size) the best, unsure where another is nearly as good; the best table first. */
 function withoutDoubles(found: readonly Found[]): Found[] {
   const best = new Map<string, Found>()
   for (const one of [...found].sort((a, b) => compare(a.score, b.score) || a.address - b.address)) {
     const key = `${one.kind} ${one.address}`
-    if (!best.has(key)) best.set(key, one)
+    const better = best.get(key)
+    if (better === undefined) best.set(key, one)
+    else if (one.score.devices * 2 >= better.score.devices) {
+      const assumed = [...better.assumed, `it could also be a ${one.what}, with ${one.score.devices} devices of other ids`]
+      best.set(key, { ...better, assumed, unsure: true })
+    }
   }
   return [...best.values()]
 }

@@ -3,6 +3,7 @@
  * 0070, 3.3.1, 5.1, 5.2. Neither says how many streams there are (STRTAB_BASE_CFG.LOG2SIZE).
  */
 
+import { hex } from '../../base/hex.ts'
 import { uncovered } from '../../base/layout.ts'
 import type { WordMemory } from '../../base/memory.ts'
 import { toDouble } from '../../base/u64.ts'
@@ -150,7 +151,9 @@ function twoLevel(address: number, split: number, count: number): Proposal {
   const log2 = Math.log2(count) + split
   return proposal(address, (STRTAB_2LVL << 16) | (split << 6) | log2, {
     what: `stream table of 2 levels, 2^${split} STEs per leaf`,
-    assumed: [`the stream table is taken to be for 2^${log2} streams: nothing in memory says how many there are`],
+    assumed: [
+      `the stream table is taken to start at ${hex(address)} and to be for 2^${log2} streams: nothing in memory says how many there are`,
+    ],
     unsure: false,
   })
 }
