@@ -71,7 +71,15 @@ function remarksText(remarks: readonly Remark[], paint: Painter): string {
     if (list.length === 0) continue
     const heading = `${severity} (${list.length})`
     lines.push(severity === 'high' || severity === 'medium' ? paint.bad(heading) : paint.bold(heading))
-    for (const { rule, place, text } of list) lines.push(...wrapped(harmless(`${place}: ${text} [${rule}]`), 2))
+    // What is said of one place stands together.
+    for (const place of new Set(list.map((remark) => remark.place))) {
+      const here = list.filter((remark) => remark.place === place)
+      if (here.length === 1) lines.push(...wrapped(harmless(`${place}: ${here[0]!.text} [${here[0]!.rule}]`), 2))
+      else {
+        lines.push(...wrapped(harmless(`${place}:`), 2))
+        for (const { rule, text } of here) lines.push(...wrapped(harmless(`- ${text} [${rule}]`), 4))
+      }
+    }
     lines.push('')
   }
   return lines.join('\n')

@@ -38,7 +38,7 @@ export function runCommand(): Command {
       'Builds the computer that a scenario describes, takes its steps, and says what each of them did: PASIDs, commands, events, page ' +
         'requests. Checks the expectations, and ends with the picture of the machine.',
     )
-    .argument('<scenario>', 'a YAML file, such as examples/two-domains.yaml')
+    .argument('<scenario>', "a YAML file, such as examples/two-domains.yaml; '-' is standard input")
     .option('-q, --quiet', 'only what was not as expected, and the last line')
     .option('--json', 'the whole report as JSON')
     .option('--seed <number>', 'seed of every interleaving, instead of those of the scenario', seedArgument)
@@ -102,7 +102,7 @@ async function readText(file: string): Promise<string> {
   let length = 0
   let handle: FileHandle | null = null
   try {
-    handle = await open(file)
+    handle = await open(file === '-' ? '/dev/stdin' : file)
     while (length < bytes.length) {
       const { bytesRead } = await handle.read(bytes, length, bytes.length - length)
       if (bytesRead === 0) return bytes.toString('utf8', 0, length)

@@ -166,6 +166,7 @@ export function parseSide(file: string, text: string): CaptureSide {
       file,
       null,
       'tells the mappings of a virtio-iommu, which has no tables in memory: there is nothing to read',
+      'unsupported',
     )
   const issue = parsed.issues[0]
   const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
