@@ -12,7 +12,9 @@ import type { IommuModel } from '../model/iommu.ts'
 import {
   type ByteSource,
   type Capture,
+  cachedSource,
   type Dump,
+  type DumpOptions,
   InputError,
   isCapture,
   isText,
@@ -83,11 +85,20 @@ export async function openInput(path: string, options: RegisterOptions = {}): Pr
         : openedScenario(textOf(source, name, MOST_BYTES), name)
     if (base === undefined) kindOfDump(source)
     const registers = await registersFrom(options)
-    const dump = await openDumpBytes(source, base === undefined ? {} : { base: Number(base) })
-    // Who asks for one of those that a search finds does not ask the kernel.
-    const asked = registers ?? (options.scan === undefined ? askKernel(dump, options.unit ?? null) : null)
-    return openedDump(dump, asked ?? scanDump(dump, options.scan ?? null))
+    const how = base === undefined ? {} : { base: Number(base) }
+    return openedDump(await openDumpBytes(source, how), registers ?? (await searched(source, how, options)))
   })
+}
+
+/** A search reads everything, in order: in large pieces. */
+const SEARCH_BLOCK = 1 << 20
+
+/** Registers that are found in the dump itself. */
+async function searched(source: ByteSource, how: DumpOptions, { scan, unit }: RegisterOptions): Promise<RegisterSource> {
+  const dump = await openDumpBytes(cachedSource(source, SEARCH_BLOCK, 4), how)
+  // Who asks for one of those that a search finds does not ask the kernel.
+  const told = scan === undefined ? askKernel(dump, unit ?? null) : null
+  return told ?? scanDump(dump, scan ?? null)
 }
 
 async function kindOfPath(path: string): Promise<'folder' | 'socket' | 'file'> {

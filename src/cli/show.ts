@@ -41,6 +41,9 @@ Examples:
   iomm show examples/two-domains.yaml -o machine.svg
   iomm show test/fixtures/arm64-smmuv3-s1 -v | less
   iomm show test/fixtures/arm64-smmuv3-s1 --json | jq '.spaces[].label'
+  iomm show vmcore
+  iomm show vmcore --registers iommu_regset.txt --unit dmar1
+  iomm show dmar_translation_struct.txt
   iomm show vmcore --smmu strtab-base=0x44b72000,strtab-base-cfg=0x10210
   iomm show guest.kdump --registers test/fixtures/arm64-smmuv3-s1/side.json.gz
   iomm show raw:0x40000000:/dev/shm/guest.ram --riscv ddtp=0x2041e004

@@ -2,7 +2,7 @@
 import type { WordMemory } from '../../base/memory.ts'
 import { PhysicalMemory } from '../../memory/physical.ts'
 import type { MachineGraph } from '../graph.ts'
-import { allZero, type HeldFrames, type Proposal, type Scanner } from './contract.ts'
+import type { HeldFrames, Proposal, Scanner } from './contract.ts'
 import { compare, plausible, type Score, scoreOf } from './score.ts'
 
 /** Proposals of one scanner that are looked at. Real machines have a handful. */
@@ -64,11 +64,21 @@ function seePages(frames: HeldFrames, scanners: readonly Scanner[], proceed: (by
     for (let pa = Math.floor(start / 4096) * 4096; pa < end; pa += 4096) {
       if (pages++ % PAGES_PER_LOOK === 0 && !proceed(pages * 4096)) return { bytes: pages * 4096, complete: false }
       words.fill(0)
-      if (!frames.load(pa / 4096, words, 0) || allZero(words, 0, 1024)) continue
+      if (!frames.load(pa / 4096, words, 0) || isEmpty(words)) continue
       for (const scanner of scanners) scanner.page(pa, words, 0)
     }
   }
   return { bytes: pages * 4096, complete: true }
+}
+
+/** Whether a page is all zeros: most of a sparse image is. */
+function isEmpty(words: Int32Array): boolean {
+  for (let word = 0; word < 1024; word += 8) {
+    const low = words[word]! | words[word + 1]! | words[word + 2]! | words[word + 3]!
+    const high = words[word + 4]! | words[word + 5]! | words[word + 6]! | words[word + 7]!
+    if ((low | high) !== 0) return false
+  }
+  return true
 }
 
 /** Of proposals for the same table (its mode, its size) the best, unsure where another is nearly as good; the best table first. */
