@@ -5,6 +5,15 @@ import { run } from '../../base/op.ts'
 import { checkDte } from '../../format/amdvi/check.ts'
 import { INVALIDATE_IOMMU_PAGES } from '../../format/amdvi/commands.ts'
 import { CONTROL_IOMMU_EN, REG } from '../../format/amdvi/registers.ts'
+import type { PageRequestMessage } from '../../model/iommu.ts'
+import {
+  expectExactlyWhatIsMapped,
+  joinsWithMorePasids,
+  mapChanges,
+  pageRequest,
+  showsForgottenIotlb,
+  withoutAnswers,
+} from '../common/behaviours.suite.ts'
 import { loadWords } from '../common/words.ts'
 import { commandName } from './command-buffer.ts'
 import { invalidateAll } from './commands.ts'
@@ -15,13 +24,7 @@ const FAULT = 'IO_PAGE_FAULT'
 const REFUSED = 'INVALID_DEVICE_REQUEST'
 
 /** Commands that an operation sends, fences left out. */
-function sent(system: System, act: () => void): string[] {
-  const names: string[] = []
-  system.driver.commands.onCommand = (words) => names.push(commandName(words))
-  act()
-  system.driver.commands.onCommand = null
-  return names.filter((name) => name !== 'COMPLETION_WAIT')
-}
+const sent = (system: System, act: () => void) => system.sent(act, commandName, 'COMPLETION_WAIT')
 
 /** The device table entry. */
 const dteOf = (system: System, device: number) => {
@@ -73,32 +76,13 @@ describe('DMA without PASID', () => {
     }
   })
   it('sees exactly what random maps and unmaps left, through all the caches', () => {
-    const page = fc.integer({ min: 0, max: 1100 })
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(page, fc.integer({ min: 1, max: 600 }), fc.boolean(), page), { minLength: 1, maxLength: 12 }),
+        mapChanges,
         fc.constantFrom({}, { iotlbThreshold: 2 }, { tables: 'v1' as const }, { tables: 'v1' as const, iotlbThreshold: 2 }),
         (changes, options) => {
           const system = new System(options)
-          const [plain, ats] = [system.device(1, PLAIN), system.device(2)]
-          const domain = system.domain('A', 'dma', plain, ats)
-          const model = new Map<number, bigint>()
-          for (const [at, pages, unmaps, probe] of changes) {
-            const free = Array.from({ length: pages }, (_, index) => at + index).every((one) => !model.has(one))
-            if (unmaps) {
-              system.unmap(domain, BigInt(at) << 12n, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.delete(at + index)
-            } else if (free) {
-              const pa = 0x5000_0000n + (BigInt(at) << 12n)
-              system.map(domain, BigInt(at) << 12n, pa, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.set(at + index, pa + (BigInt(index) << 12n))
-            }
-            for (const page of [probe, at, at + pages - 1, at + pages])
-              for (const device of [plain, ats]) {
-                const got = device.dma(BigInt(page) << 12n)
-                expect(typeof got === 'bigint' ? got : undefined).toBe(model.get(page))
-              }
-          }
+          expectExactlyWhatIsMapped(system, changes)
         },
       ),
       { numRuns: 30 },
@@ -222,20 +206,14 @@ describe('PASIDs', () => {
   })
   it('are bound without any command: what was not valid is never cached', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     expect(device.dma(0x1000n, 200)).toBe('no access')
     expect(sent(system, () => system.bind(domain, 200, mm))).toEqual([])
     expect(device.dma(0x1000n, 200)).toBe(0x5000_0000n)
   })
   it('are unbound in order: GCR3 entry and IOTLB by one command, then the ATCs', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     const ioMm = system.bind(domain, 4, mm)
     expect(device.dma(0x1000n, 4)).toBe(0x5000_0000n)
     expect(sent(system, () => system.run(system.driver.ioMmDetach(domain, ioMm)))).toEqual([
@@ -259,10 +237,7 @@ describe('PASIDs', () => {
   })
   it('lead nowhere after their process exited: translation requests get no access, and nothing is recorded', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     const ioMm = system.bind(domain, 4, mm)
     expect(device.dma(0x1000n, 4)).toBe(0x5000_0000n)
     const commands = sent(system, () =>
@@ -280,16 +255,7 @@ describe('PASIDs', () => {
   })
   it('go on undisturbed while the table grows for a device with wider PASIDs', () => {
     const system = new System()
-    const narrow = system.device(1, { pasidBits: 8, ats: false, pri: false })
-    const domain = system.domain('A', 'dma', narrow)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const own = system.bind(domain, 7, null)
-    system.run(system.driver.ioMmPgtable(own).map(0x1000n, 0x6000_0000n, 0x1000n, RW))
-    const wide = system.device(2, { pasidBits: 20, ats: false, pri: false })
-    domain.devices.add(wide)
-    system.watch(system.driver.attachDevice(domain, wide), () => {
-      expect([narrow.dma(0x1000n), narrow.dma(0x1000n, 7)]).toEqual([0x5000_0000n, 0x6000_0000n])
-    })
+    const wide = joinsWithMorePasids(system)
     expect([wide.dma(0x1000n, 7), wide.dma(0x1000n, 0x80000)]).toEqual([0x6000_0000n, FAULT])
   })
 })
@@ -358,14 +324,7 @@ describe('what is unmapped', () => {
 describe('an invalidation that is forgotten shows', () => {
   it('in the IOTLB: unmapped memory is still reached', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.add('iotlb')
-    system.unmap(domain, 0x1000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.clear()
+    const { device } = showsForgottenIotlb(system)
     system.run(system.driver.commands.issueAndSync([invalidateAll()]))
     expect(device.dma(0x1000n)).toBe(FAULT)
   })
@@ -382,18 +341,8 @@ describe('an invalidation that is forgotten shows', () => {
 })
 
 describe('faults and page requests', () => {
-  const request = (device: TestDevice, group: number, more: object = {}) => ({
-    device: device.id,
-    pasid: 0x12345,
-    address: 0x7000n,
-    group,
-    last: true,
-    read: true,
-    write: false,
-    execute: false,
-    privileged: false,
-    ...more,
-  })
+  const request = (device: TestDevice, group: number, more: Partial<PageRequestMessage> = {}) =>
+    pageRequest(device, group, { pasid: 0x12345, ...more })
   it('become reports with every word of the record', () => {
     const system = new System()
     system.domain('A', 'dma', system.device(1, { ats: false, pri: false }))
@@ -470,15 +419,8 @@ describe('faults and page requests', () => {
   })
   it('interrupt again after they were read', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    system.domain('A', 'dma', device)
-    const signals: string[] = []
-    system.model.onInterrupt = (source) => signals.push(source)
-    for (let turn = 0; turn < 3; turn++) {
-      device.dma(0x1000n)
-      device.dma(0x1000n)
-      expect(system.events()).toEqual([FAULT, FAULT])
-    }
+    const { faults, signals } = system.faultsInTurns()
+    expect(faults).toEqual(Array(3).fill(`${FAULT},${FAULT}`))
     expect(signals).toEqual(['EventLogInt', 'EventLogInt', 'EventLogInt'])
   })
   it('of the command buffer: a refused command is skipped and reported with its words', () => {
@@ -493,18 +435,9 @@ describe('faults and page requests', () => {
   })
   it('of devices that do not answer an invalidation are reported, and the driver goes on', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const tags: number[] = []
-    system.model.onMessage = (message) => {
-      if (message.kind === 'invalidate') tags.push(message.tag)
-    }
-    run(system.driver.pgtable(domain)!.unmap(0x1000n, 0x1000n), () => {
-      const moved = system.model.step()
-      if (!moved && tags.length > 0) system.model.invalidationTimeout(tags.pop()!)
-      return true
-    })
+    const { domain } = system.mapped()
+    const background = withoutAnswers(system.model, (tag) => system.model.invalidationTimeout(tag))
+    run(system.driver.pgtable(domain)!.unmap(0x1000n, 0x1000n), background)
     expect(system.events()).toEqual(['IOTLB_INV_TIMEOUT'])
   })
 })
@@ -531,9 +464,7 @@ describe('setting up', () => {
   })
   it('forgets everything one by one where there is no command for all', () => {
     const system = new System({}, { efr: features({ IASup: 0, GTSup: 0, GIOSup: 0 }) })
-    const device = system.device(1, PLAIN)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
+    const { device } = system.mapped(PLAIN)
     expect(device.dma(0x1000n)).toBe(0x5000_0000n)
     const driver = new AmdDriver(system.model, system.memory, { largestDevice: 0xff })
     const names = new Map<string, number>()

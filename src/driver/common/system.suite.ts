@@ -209,6 +209,47 @@ export class TestSystem<M extends IommuModel, D extends TableDriver> implements 
     return ioMm
   }
 
+  /** Device 1 in a domain that maps 0x1000 to 0x5000_0000. */
+  mapped(capabilities: Partial<DeviceCapabilities> = {}): { device: TestDevice; domain: TestDomain } {
+    const device = this.device(1, capabilities)
+    const domain = this.domain('A', 'dma', device)
+    this.map(domain, 0x1000n, 0x5000_0000n)
+    return { device, domain }
+  }
+
+  /** A process, ASID 3, that maps 0x1000 to 0x5000_0000, and device 1 in a domain. */
+  withProcess(capabilities: Partial<DeviceCapabilities> = {}): { device: TestDevice; domain: TestDomain; mm: TestProcess } {
+    const device = this.device(1, capabilities)
+    const domain = this.domain('A', 'dma', device)
+    const mm = this.process('P', 3)
+    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    return { device, domain, mm }
+  }
+
+  /** Commands that an operation sends, by name, without those that only wait. */
+  sent(act: () => void, nameOf: (words: Uint32Array) => string, wait: string): string[] {
+    const names: string[] = []
+    this.driver.commands.onCommand = (words) => names.push(nameOf(words))
+    act()
+    this.driver.commands.onCommand = null
+    return names.filter((name) => name !== wait)
+  }
+
+  /** Faults twice, reads the queues out, and so three times. @returns the faults and the interrupts of it. */
+  faultsInTurns(): { faults: string[]; signals: string[] } {
+    const device = this.device(1, PLAIN)
+    this.domain('A', 'dma', device)
+    const signals: string[] = []
+    this.model.onInterrupt = (source) => signals.push(source)
+    const faults: string[] = []
+    for (let turn = 0; turn < 3; turn++) {
+      device.dma(0x1000n)
+      device.dma(0x1000n)
+      faults.push(this.events().join())
+    }
+    return { faults, signals }
+  }
+
   /** Reads the queues out. @returns names of the faults since the last time. */
   events(): string[] {
     this.faults.length = 0

@@ -7,10 +7,18 @@ import { DC, PC } from '../../format/riscv/contexts.ts'
 import { CAUSES } from '../../format/riscv/records.ts'
 import { REG } from '../../format/riscv/registers.ts'
 import { commandName } from '../../format/riscv/structures.ts'
+import {
+  expectExactlyWhatIsMapped,
+  joinsWithMorePasids,
+  mapChanges,
+  pageRequest,
+  showsForgottenIotlb,
+  withoutAnswers,
+} from '../common/behaviours.suite.ts'
 import { loadWords } from '../common/words.ts'
 import { HOST, iotinvalVma } from './commands.ts'
 import { RiscvDriver } from './driver.ts'
-import { capabilities, type PCIE, PLAIN, RW, System, type TestDevice } from './system.suite.ts'
+import { capabilities, type PCIE, PLAIN, RW, System } from './system.suite.ts'
 
 const READ_FAULT = CAUSES[13]!
 const NO_PC = CAUSES[266]!
@@ -18,13 +26,7 @@ const NO_DC = CAUSES[258]!
 const DISALLOWED = CAUSES[260]!
 
 /** Commands that an operation sends, fences left out. */
-function sent(system: System, act: () => void): string[] {
-  const names: string[] = []
-  system.driver.commands.onCommand = (words) => names.push(commandName(words))
-  act()
-  system.driver.commands.onCommand = null
-  return names.filter((name) => name !== 'IOFENCE.C')
-}
+const sent = (system: System, act: () => void) => system.sent(act, commandName, 'IOFENCE.C')
 
 /** Where the device context lies, in one level of extended contexts. */
 const dcOf = (system: System, device: number) => {
@@ -71,40 +73,19 @@ describe('DMA without PASID', () => {
   it('needs no process directory where the IOMMU has none', () => {
     const system = new System({}, { capabilities: capabilities({ PD8: 0, PD17: 0, PD20: 0 }) })
     expect(system.driver.pasidBits).toBe(0)
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
+    const { device } = system.mapped()
     expect(device.dma(0x1000n)).toBe(0x5000_0000n)
     expect(system.driver.svaObstacle(device, null)).toMatch(/process directories/)
   })
   it('sees exactly what random maps and unmaps left, through all the caches', () => {
-    const page = fc.integer({ min: 0, max: 1100 })
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(page, fc.integer({ min: 1, max: 600 }), fc.boolean(), page), { minLength: 1, maxLength: 12 }),
+        mapChanges,
         fc.constantFrom({}, { iotinvalThreshold: 2 }),
         fc.constantFrom({}, { S: 0 as const }, { NL: 0 as const, S: 0 as const }),
         (changes, options, has) => {
           const system = new System(options, { capabilities: capabilities(has) })
-          const [plain, ats] = [system.device(1, PLAIN), system.device(2)]
-          const domain = system.domain('A', 'dma', plain, ats)
-          const model = new Map<number, bigint>()
-          for (const [at, pages, unmaps, probe] of changes) {
-            const free = Array.from({ length: pages }, (_, index) => at + index).every((one) => !model.has(one))
-            if (unmaps) {
-              system.unmap(domain, BigInt(at) << 12n, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.delete(at + index)
-            } else if (free) {
-              const pa = 0x5000_0000n + (BigInt(at) << 12n)
-              system.map(domain, BigInt(at) << 12n, pa, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.set(at + index, pa + (BigInt(index) << 12n))
-            }
-            for (const page of [probe, at, at + pages - 1, at + pages])
-              for (const device of [plain, ats]) {
-                const got = device.dma(BigInt(page) << 12n)
-                expect(typeof got === 'bigint' ? got : undefined).toBe(model.get(page))
-              }
-          }
+          expectExactlyWhatIsMapped(system, changes)
         },
       ),
       { numRuns: 40 },
@@ -192,20 +173,14 @@ describe('PASIDs', () => {
   })
   it('are bound without any command: what was not valid is never cached', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     expect(device.dma(0x1000n, 200)).toBe('no access')
     expect(sent(system, () => system.bind(domain, 200, mm))).toEqual([])
     expect(device.dma(0x1000n, 200)).toBe(0x5000_0000n)
   })
   it('are unbound in order: the context, the IOATC by PSCID, then the ATCs', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     const ioMm = system.bind(domain, 4, mm)
     expect(device.dma(0x1000n, 4)).toBe(0x5000_0000n)
     expect(sent(system, () => system.run(system.driver.ioMmDetach(domain, ioMm)))).toEqual([
@@ -217,10 +192,7 @@ describe('PASIDs', () => {
   })
   it('lead nowhere after their process exited: translation requests get no access, and nothing is recorded', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     const ioMm = system.bind(domain, 4, mm)
     expect(device.dma(0x1000n, 4)).toBe(0x5000_0000n)
     const commands = sent(system, () =>
@@ -240,16 +212,7 @@ describe('PASIDs', () => {
   })
   it('go on undisturbed while the directory grows for a device with wider PASIDs', () => {
     const system = new System()
-    const narrow = system.device(1, { pasidBits: 8, ats: false, pri: false })
-    const domain = system.domain('A', 'dma', narrow)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const own = system.bind(domain, 7, null)
-    system.run(system.driver.ioMmPgtable(own).map(0x1000n, 0x6000_0000n, 0x1000n, RW))
-    const wide = system.device(2, { pasidBits: 20, ats: false, pri: false })
-    domain.devices.add(wide)
-    system.watch(system.driver.attachDevice(domain, wide), () => {
-      expect([narrow.dma(0x1000n), narrow.dma(0x1000n, 7)]).toEqual([0x5000_0000n, 0x6000_0000n])
-    })
+    const wide = joinsWithMorePasids(system)
     expect([wide.dma(0x1000n, 7), wide.dma(0x1000n, 0x80000)]).toEqual([0x6000_0000n, NO_PC])
   })
   it('let no supervisor request reach a process, whose table holds the kernel too, but private spaces', () => {
@@ -323,14 +286,7 @@ describe('device contexts', () => {
 describe('an invalidation that is forgotten shows', () => {
   it('in the IOATC: unmapped memory is still reached', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.add('iotlb')
-    system.unmap(domain, 0x1000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.clear()
+    const { device } = showsForgottenIotlb(system)
     system.run(system.driver.commands.issueAndSync([iotinvalVma(HOST)]))
     expect(device.dma(0x1000n)).toBe(READ_FAULT)
   })
@@ -347,9 +303,7 @@ describe('an invalidation that is forgotten shows', () => {
   })
   it('in the ATC of a device', () => {
     const system = new System({ forget: ['atc'] })
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
+    const { device, domain } = system.mapped()
     expect(device.dma(0x1000n)).toBe(0x5000_0000n)
     system.unmap(domain, 0x1000n)
     expect(device.dma(0x1000n)).toBe(0x5000_0000n)
@@ -357,18 +311,6 @@ describe('an invalidation that is forgotten shows', () => {
 })
 
 describe('faults and page requests', () => {
-  const request = (device: TestDevice, group: number, more: object = {}) => ({
-    device: device.id,
-    pasid: 3,
-    address: 0x7000n,
-    group,
-    last: true,
-    read: true,
-    write: false,
-    execute: false,
-    privileged: false,
-    ...more,
-  })
   it('become reports with every word of the record', () => {
     const system = new System()
     system.domain('A', 'dma', system.device(1, { ats: false, pri: false }))
@@ -382,9 +324,9 @@ describe('faults and page requests', () => {
     const system = new System()
     const [a, b] = [system.device(1), system.device(2, { responseNeedsPasid: false })]
     system.domain('A', 'dma', a, b)
-    system.model.pageRequest(request(a, 5, { last: false }))
-    system.model.pageRequest(request(b, 6, { write: true, read: false }))
-    system.model.pageRequest(request(a, 0, { read: false }))
+    system.model.pageRequest(pageRequest(a, 5, { last: false }))
+    system.model.pageRequest(pageRequest(b, 6, { write: true, read: false }))
+    system.model.pageRequest(pageRequest(a, 0, { read: false }))
     expect(system.events()).toEqual([])
     expect(system.requests).toMatchObject([
       { device: 1, pasid: 3, group: 5, last: false, read: true, stallTag: null },
@@ -401,26 +343,19 @@ describe('faults and page requests', () => {
     const system = new System({ pageRequestQueueLog2: 1, faultQueueLog2: 1 })
     const [a, plain] = [system.device(1), system.device(2, PLAIN)]
     system.domain('A', 'dma', a, plain)
-    for (let group = 0; group < 3; group++) system.model.pageRequest(request(a, group))
+    for (let group = 0; group < 3; group++) system.model.pageRequest(pageRequest(a, group))
     for (let turn = 0; turn < 3; turn++) plain.dma(0x1000n)
     expect(system.events()).toEqual([READ_FAULT, 'fqof'])
     expect([system.requests.length, system.overflows]).toEqual([1, 1])
-    system.model.pageRequest(request(a, 7))
+    system.model.pageRequest(pageRequest(a, 7))
     plain.dma(0x1000n)
     expect(system.events()).toEqual([READ_FAULT])
     expect([system.requests.length, system.overflows]).toEqual([2, 1])
   })
   it('interrupt again after they were read', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    system.domain('A', 'dma', device)
-    const signals: string[] = []
-    system.model.onInterrupt = (source) => signals.push(source)
-    for (let turn = 0; turn < 3; turn++) {
-      device.dma(0x1000n)
-      device.dma(0x1000n)
-      expect(system.events()).toEqual([READ_FAULT, READ_FAULT])
-    }
+    const { faults, signals } = system.faultsInTurns()
+    expect(faults).toEqual(Array(3).fill(`${READ_FAULT},${READ_FAULT}`))
     expect(signals).toEqual(['fip', 'fip', 'fip'])
   })
   it('of the command queue: a refused command is skipped and reported with its words', () => {
@@ -432,19 +367,9 @@ describe('faults and page requests', () => {
   })
   it('of devices that do not answer an invalidation are reported, and the driver goes on', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const tags: number[] = []
-    system.model.onMessage = (message) => {
-      if (message.kind === 'invalidate') tags.push(message.tag)
-    }
-    const op = system.driver.pgtable(domain)!.unmap(0x1000n, 0x1000n)
-    run(op, () => {
-      const moved = system.model.step()
-      if (!moved && tags.length > 0) system.model.invalidationTimeout(1 << tags.pop()!)
-      return true
-    })
+    const { domain } = system.mapped()
+    const background = withoutAnswers(system.model, (tag) => system.model.invalidationTimeout(1 << tag))
+    run(system.driver.pgtable(domain)!.unmap(0x1000n, 0x1000n), background)
     expect(system.events()).toEqual(['cmd_to'])
   })
 })

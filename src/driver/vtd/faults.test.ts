@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { encode } from '../../base/layout.ts'
 import { FAULT_REASONS } from '../../format/vtd/faults.ts'
 import { FAULT_RECORD } from '../../format/vtd/records.ts'
+import { pageRequest } from '../common/behaviours.suite.ts'
 import { decodeFault } from './faults.ts'
-import { PLAIN, System, type TestDevice } from './system.suite.ts'
+import { PLAIN, System } from './system.suite.ts'
 
 const NOT_MAPPED = 'SFS.2'
 
@@ -50,32 +51,13 @@ describe('fault records', () => {
   })
   it('interrupt again after they were read', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    system.domain('A', 'dma', device)
-    const signals: string[] = []
-    system.model.onInterrupt = (source) => signals.push(source)
-    for (let turn = 0; turn < 3; turn++) {
-      device.dma(0x1000n)
-      device.dma(0x1000n)
-      expect(system.events()).toEqual([NOT_MAPPED, NOT_MAPPED])
-    }
+    const { faults, signals } = system.faultsInTurns()
+    expect(faults).toEqual(Array(3).fill(`${NOT_MAPPED},${NOT_MAPPED}`))
     expect(signals).toEqual(['fault-event', 'fault-event', 'fault-event'])
   })
 })
 
 describe('page requests', () => {
-  const request = (device: TestDevice, group: number, more: object = {}) => ({
-    device: device.id,
-    pasid: 3,
-    address: 0x7000n,
-    group,
-    last: true,
-    read: true,
-    write: false,
-    execute: false,
-    privileged: false,
-    ...more,
-  })
   /** Two devices whose PASID 3 leads somewhere. */
   function system() {
     const made = new System()
@@ -86,9 +68,9 @@ describe('page requests', () => {
   }
   it('are passed on in order, stop markers too, and answered with the PASID where the device needs it', () => {
     const { made, a, b } = system()
-    made.model.pageRequest(request(a, 5, { last: false }))
-    made.model.pageRequest(request(b, 6, { write: true, read: false, privileged: true }))
-    made.model.pageRequest(request(a, 0, { read: false }))
+    made.model.pageRequest(pageRequest(a, 5, { last: false }))
+    made.model.pageRequest(pageRequest(b, 6, { write: true, read: false, privileged: true }))
+    made.model.pageRequest(pageRequest(a, 0, { read: false }))
     expect(made.events()).toEqual([])
     expect(made.requests).toMatchObject([
       { device: 1, pasid: 3, group: 5, last: false, read: true, address: 0x7000n, stallTag: null },
@@ -103,10 +85,10 @@ describe('page requests', () => {
   })
   it('that were lost are told, and later ones come through again', () => {
     const { made, a } = system()
-    for (let group = 0; group < 130; group++) made.model.pageRequest(request(a, group))
+    for (let group = 0; group < 130; group++) made.model.pageRequest(pageRequest(a, group))
     made.events()
     expect([made.requests.length, made.overflows]).toEqual([127, 1])
-    made.model.pageRequest(request(a, 200))
+    made.model.pageRequest(pageRequest(a, 200))
     made.events()
     expect([made.requests.at(-1)!.group, made.requests.length, made.overflows]).toEqual([200, 128, 1])
   })
@@ -115,7 +97,7 @@ describe('page requests', () => {
     const signals: string[] = []
     made.model.onInterrupt = (source) => signals.push(source)
     for (let turn = 0; turn < 3; turn++) {
-      made.model.pageRequest(request(a, turn))
+      made.model.pageRequest(pageRequest(a, turn))
       made.events()
     }
     expect(signals).toEqual(['page-request-event', 'page-request-event', 'page-request-event'])
@@ -123,7 +105,7 @@ describe('page requests', () => {
   })
   it('of a PASID that nobody uses are answered by the IOMMU itself, and recorded', () => {
     const { made, a } = system()
-    made.model.pageRequest(request(a, 1, { pasid: 9 }))
+    made.model.pageRequest(pageRequest(a, 1, { pasid: 9 }))
     expect(made.events()).toEqual(['SPT.2'])
     expect(made.faults[0]!.text).toMatch(/page request at 0x7000/)
     expect(a.messages).toMatchObject([{ kind: 'page-response', group: 1, code: 'invalid' }])

@@ -4,6 +4,13 @@ import { decode } from '../../base/layout.ts'
 import { run } from '../../base/op.ts'
 import { DESCRIPTORS, descriptorType, INV_WAIT_DSC, TYPE_WAIT } from '../../format/vtd/descriptors.ts'
 import { REG } from '../../format/vtd/registers.ts'
+import {
+  expectExactlyWhatIsMapped,
+  joinsWithMorePasids,
+  mapChanges,
+  showsForgottenIotlb,
+  withoutAnswers,
+} from '../common/behaviours.suite.ts'
 import { loadWords } from '../common/words.ts'
 import { descriptorName } from './command-queue.ts'
 import { iotlbGlobal } from './commands.ts'
@@ -16,13 +23,7 @@ const NO_PASID = 'SPT.2'
 const NO_READ = 'LGN.3'
 
 /** Descriptors that an operation sends, waits left out. */
-function sent(system: System, act: () => void): string[] {
-  const names: string[] = []
-  system.driver.commands.onCommand = (words) => names.push(descriptorName(words))
-  act()
-  system.driver.commands.onCommand = null
-  return names.filter((name) => name !== 'inv_wait_dsc')
-}
+const sent = (system: System, act: () => void) => system.sent(act, descriptorName, 'inv_wait_dsc')
 
 /** Where the context entry of a device lies. */
 function contextOf(system: System, device: number): number {
@@ -79,33 +80,14 @@ describe('DMA without PASID', () => {
       }
   })
   it('sees exactly what random maps and unmaps left, through all the caches', () => {
-    const page = fc.integer({ min: 0, max: 1100 })
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(page, fc.integer({ min: 1, max: 600 }), fc.boolean(), page), { minLength: 1, maxLength: 12 }),
+        mapChanges,
         fc.constantFrom<VtdDriverOptions>({}, { iotlbThreshold: 2 }, { mode: 'legacy' }, { domainStage: 2 }),
         fc.constantFrom({}, { PSI: 0 }, { MAMV: 2 }, { SSLPS: 0, FS1GP: 0 }),
         (changes, options, cap) => {
           const system = new System(options, { cap })
-          const [plain, ats] = [system.device(1, PLAIN), system.device(2)]
-          const domain = system.domain('A', 'dma', plain, ats)
-          const model = new Map<number, bigint>()
-          for (const [at, pages, unmaps, probe] of changes) {
-            const free = Array.from({ length: pages }, (_, index) => at + index).every((one) => !model.has(one))
-            if (unmaps) {
-              system.unmap(domain, BigInt(at) << 12n, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.delete(at + index)
-            } else if (free) {
-              const pa = 0x5000_0000n + (BigInt(at) << 12n)
-              system.map(domain, BigInt(at) << 12n, pa, BigInt(pages) << 12n)
-              for (let index = 0; index < pages; index++) model.set(at + index, pa + (BigInt(index) << 12n))
-            }
-            for (const page of [probe, at, at + pages - 1, at + pages])
-              for (const device of [plain, ats]) {
-                const got = device.dma(BigInt(page) << 12n)
-                expect(typeof got === 'bigint' ? got : undefined).toBe(model.get(page))
-              }
-          }
+          expectExactlyWhatIsMapped(system, changes)
         },
       ),
       { numRuns: 40 },
@@ -248,10 +230,7 @@ describe('PASIDs', () => {
   })
   it('stand beside a domain that is translated by a second stage: each entry says which stage it is', () => {
     const system = new System({ domainStage: 2 })
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     expect(system.driver.svaObstacle(device, mm)).toBeNull()
     system.bind(domain, 4, mm)
     system.map(domain, 0x1000n, 0x7000_0000n)
@@ -269,10 +248,7 @@ describe('PASIDs', () => {
   })
   it('are bound without any descriptor: what was not present is not cached', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    const mm = system.process('P', 3)
-    mm.table.map(0x1000, 0x5000_0000, 0x1000, RW)
+    const { device, domain, mm } = system.withProcess()
     expect(device.dma(0x1000n, 200)).toBe('no access')
     expect(sent(system, () => system.bind(domain, 200, mm))).toEqual([])
     expect(device.dma(0x1000n, 200)).toBe(0x5000_0000n)
@@ -321,16 +297,7 @@ describe('PASIDs', () => {
   })
   it('go on undisturbed while the directory grows for a device with wider PASIDs', () => {
     const system = new System()
-    const narrow = system.device(1, { pasidBits: 8, ats: false, pri: false })
-    const domain = system.domain('A', 'dma', narrow)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const own = system.bind(domain, 7, null)
-    system.run(system.driver.ioMmPgtable(own).map(0x1000n, 0x6000_0000n, 0x1000n, RW))
-    const wide = system.device(2, { pasidBits: 20, ats: false, pri: false })
-    domain.devices.add(wide)
-    system.watch(system.driver.attachDevice(domain, wide), () => {
-      expect([narrow.dma(0x1000n), narrow.dma(0x1000n, 7)]).toEqual([0x5000_0000n, 0x6000_0000n])
-    })
+    const wide = joinsWithMorePasids(system)
     expect([wide.dma(0x1000n, 7), wide.dma(0x1000n, 0x80000)]).toEqual([0x6000_0000n, 'SPD.2'])
   })
   it('let no privileged request reach a process, whose table holds the kernel too, but private spaces', () => {
@@ -395,14 +362,7 @@ describe('entries of live devices', () => {
 describe('an invalidation that is forgotten shows', () => {
   it('in the IOTLB: unmapped memory is still reached', () => {
     const system = new System()
-    const device = system.device(1, PLAIN)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.add('iotlb')
-    system.unmap(domain, 0x1000n)
-    expect(device.dma(0x1000n)).toBe(0x5000_0000n)
-    system.driver.commands.forget.clear()
+    const { device } = showsForgottenIotlb(system)
     system.run(system.driver.commands.issueAndSync([iotlbGlobal({ DR: 1, DW: 1 })]))
     expect(device.dma(0x1000n)).toBe(NOT_MAPPED)
   })
@@ -420,9 +380,7 @@ describe('an invalidation that is forgotten shows', () => {
   it('in the ATC of a device', () => {
     for (const mode of ['scalable', 'legacy'] as const) {
       const system = new System({ mode, forget: ['atc'] })
-      const device = system.device(1)
-      const domain = system.domain('A', 'dma', device)
-      system.map(domain, 0x1000n, 0x5000_0000n)
+      const { device, domain } = system.mapped()
       expect(device.dma(0x1000n)).toBe(0x5000_0000n)
       system.unmap(domain, 0x1000n)
       expect(device.dma(0x1000n)).toBe(0x5000_0000n)
@@ -508,9 +466,7 @@ describe('sharing a process', () => {
 describe('waits', () => {
   it('come after every operation that must be complete, each with a number of its own', () => {
     const system = new System()
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
+    const { domain } = system.mapped()
     const waits: number[] = []
     const order: string[] = []
     system.driver.commands.onCommand = (words) => {
@@ -557,9 +513,7 @@ describe('errors of the invalidation queue', () => {
   })
   it('a device that does not answer in time is asked again', () => {
     const system = new System({}, { deferred: true })
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
+    const { device, domain } = system.mapped()
     expect(device.dma(0x1000n)).toBe(0x5000_0000n)
     const tags: number[] = []
     let deaf = 2
@@ -579,17 +533,8 @@ describe('errors of the invalidation queue', () => {
   })
   it('a device that never answers ends the driver’s patience', () => {
     const system = new System({}, { deferred: true })
-    const device = system.device(1)
-    const domain = system.domain('A', 'dma', device)
-    system.map(domain, 0x1000n, 0x5000_0000n)
-    const tags: number[] = []
-    system.model.onMessage = (message) => {
-      if (message.kind === 'invalidate') tags.push(message.tag)
-    }
-    const background = () => {
-      if (!system.model.step() && tags.length > 0) system.model.invalidationTimeout(tags.pop()!)
-      return true
-    }
+    const { domain } = system.mapped()
+    const background = withoutAnswers(system.model, (tag) => system.model.invalidationTimeout(tag))
     expect(() => run(system.driver.pgtable(domain)!.unmap(0x1000n, 0x1000n), background)).toThrow(/reset the device/)
   })
   it('an answer that nobody asked for is reported', () => {
