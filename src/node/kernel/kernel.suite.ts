@@ -12,6 +12,8 @@ export interface KernelForm {
   /** Offsets of symbols: all relative to a base (new), or negative ones. */
   readonly offsets?: 'relative' | 'negative'
   readonly scalable?: boolean
+  /** Scalable mode can be had, whether it is chosen or not. */
+  readonly capable?: boolean
   /** Members lie in an unnamed union. */
   readonly nested?: boolean
   readonly units?: number
@@ -40,7 +42,15 @@ const AT = { pgd: 0, names: 0x1000, tokens: 0x2000, index: 0x4000, offsets: 0x50
 const ROOTS = 0xa000
 
 export function buildKernel(form: KernelForm = {}): BuiltKernel {
-  const { levels = 4, offsets = 'relative', scalable = false, nested = false, units = 1, command = 0xc600_0000 } = form
+  const {
+    levels = 4,
+    offsets = 'relative',
+    scalable = false,
+    capable = scalable,
+    nested = false,
+    units = 1,
+    command = 0xc600_0000,
+  } = form
   const image = new Uint8Array(PAGES * 4096)
   const view = new DataView(image.buffer)
   const u64 = (at: number, value: bigint) => view.setBigUint64(at, value, true)
@@ -90,7 +100,7 @@ export function buildKernel(form: KernelForm = {}): BuiltKernel {
     u64(drhd + DRHD.list, unit + 1 < units ? virtual(unitAt(unit + 1)) : virtual(AT.list))
     u64(drhd + DRHD.iommu, virtual(iommu))
     u64(iommu + IOMMU.cap, 0xd2008c22260206n)
-    u64(iommu + IOMMU.ecap, scalable ? 0x480080f00f4an : 0xf00f4an)
+    u64(iommu + IOMMU.ecap, capable ? 0x480080f00f4an : 0xf00f4an)
     view.setUint32(iommu + IOMMU.gcmd, command, true)
     image.set(new TextEncoder().encode(`dmar${unit}`), iommu + IOMMU.name)
     u64(iommu + IOMMU.root_entry, virtual(ROOTS + unit * 4096))

@@ -39,7 +39,7 @@ const registers = (form: KernelForm, unit = 0) => {
   return [
     { offset: 0xb8, size: 8, value: 0x1409000n | 15n },
     { offset: 8, size: 8, value: 0xd2008c22260206n },
-    { offset: 16, size: 8, value: form.scalable ? 0x480080f00f4an : 0xf00f4an },
+    { offset: 16, size: 8, value: (form.capable ?? form.scalable) ? 0x480080f00f4an : 0xf00f4an },
     { offset: 0x1c, size: 4, value: 0xc700_0000n },
     { offset: 0x20, size: 8, value: BigInt(root(unit) | mode) },
   ]
@@ -50,6 +50,7 @@ describe('the kernel in a dump', () => {
     {},
     { levels: 5 },
     { scalable: true },
+    { capable: true },
     { offsets: 'negative' },
     { nested: true },
     { levels: 5, scalable: true, offsets: 'negative', nested: true },
