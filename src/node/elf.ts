@@ -112,13 +112,24 @@ export function openElfCore(file: ByteSource): ElfCore {
     )
   const segments = withoutOverlap(found)
   return {
-    name: source.name,
-    format: 'ELF core',
+    ...segmentsOf(file, 'ELF core', segments),
     machine,
     segments,
     notes,
     vmcoreinfo: vmcoreInfoOf(file, notes),
     remarks: left > 0 ? [`the dump leaves out ${about(BigInt(left))} of the memory that it lists`] : [],
+  }
+}
+
+/** A dump of segments, of which nothing else is known. */
+export function segmentsOf(file: ByteSource, format: string, segments: readonly CoreSegment[]): Dump {
+  return {
+    name: file.name,
+    format,
+    machine: null,
+    vmcoreinfo: null,
+    notes: [],
+    remarks: [],
     leavesOutZeros: false,
     ranges: () => segments.map(rangeOf),
     load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
@@ -242,7 +253,7 @@ export function withoutOverlap(found: readonly CoreSegment[]): CoreSegment[] {
   return out
 }
 
-export function rangeOf({ pa, bytes }: CoreSegment): RamRange {
+function rangeOf({ pa, bytes }: CoreSegment): RamRange {
   return { start: pa, end: pa + bytes }
 }
 
@@ -260,13 +271,7 @@ function firstReaching(segments: readonly CoreSegment[], pa: number): number {
 }
 
 /** One frame may be put together from several segments; bytes of it that none holds are zero. */
-export function loadFrame(
-  source: ByteSource,
-  segments: readonly CoreSegment[],
-  frame: number,
-  words: Int32Array,
-  at: number,
-): boolean {
+function loadFrame(source: ByteSource, segments: readonly CoreSegment[], frame: number, words: Int32Array, at: number): boolean {
   const start = frame * 4096
   let any = false
   for (let index = firstReaching(segments, start); index < segments.length; index++) {

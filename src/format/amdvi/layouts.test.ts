@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decode, encode, type Field, type Layout, setBits, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { decode, encode, type Layout, setBits, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { testLayouts } from '../layouts.suite.ts'
 import { COMMANDS, COMPLETE_PPR_REQUEST, INVALIDATE_IOTLB_PAGES, iotlbPasid, opcodeOf, setIotlbPasid } from './commands.ts'
 import { DTE, gcr3Root, hostRoot, interruptEntries, interruptRoot, setGcr3Root } from './dte.ts'
 import {
@@ -36,26 +37,10 @@ const LAYOUTS: Layout[] = [
   ...new Set(REGISTERS.map(({ layout }) => layout)),
 ]
 
-/** Any value that fits in a field. */
-function anyValue(field: Field): fc.Arbitrary<number | bigint> {
-  const bits = field.msb - field.lsb + 1
-  const value = fc.bigInt({ min: 0n, max: (1n << BigInt(bits)) - 1n })
-  if (field.kind === 'addr') return value.map((number) => number << BigInt(field.shift))
-  return bits <= 32 ? value.map(Number) : value
-}
-
 const page = fc.integer({ min: 0, max: 2 ** 40 - 1 }).map((number) => number * 4096)
 
 describe('layouts', () => {
-  it.each(LAYOUTS.map((layout) => [layout.name, layout] as const))('%s: every field of every value comes back', (_, layout) => {
-    const values = fc.record(Object.fromEntries(Object.entries(layout.fields).map(([name, field]) => [name, anyValue(field)])))
-    fc.assert(
-      fc.property(values, (given) => {
-        expect(decode(layout, encode(layout, given as never))).toEqual(given)
-      }),
-      { numRuns: 20 },
-    )
-  })
+  testLayouts(LAYOUTS)
 
   it('DTE: the words that Linux writes mean what it meant', () => {
     // A host table of 3 levels; a GCR3 table of 2 levels with GIOV and interrupt remapping.

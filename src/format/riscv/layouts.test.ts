@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decode, encode, type Field, type Layout, setBits, uncovered, wordsToU64 } from '../../base/layout.ts'
+import { encode, type Layout, setBits, uncovered, wordsToU64 } from '../../base/layout.ts'
+import { testLayouts } from '../layouts.suite.ts'
 import { ATS, ATS_INVAL_PAYLOAD, ATS_PRGR_PAYLOAD, COMMANDS, IODIR, IOFENCE, IOTINVAL } from './commands.ts'
 import { DC, DC_BASE, DDTE, PC, PDTE, ppnAddress, ppnAddressAt10 } from './contexts.ts'
 import { extract, MSI_PTE_FLAT, MSI_PTE_MRIF } from './msi.ts'
@@ -26,24 +27,8 @@ const LAYOUTS: Layout[] = [
   ...new Set(REGISTERS.map(({ layout }) => layout)),
 ]
 
-/** Any value that fits in a field. */
-function anyValue(field: Field): fc.Arbitrary<number | bigint> {
-  const bits = field.msb - field.lsb + 1
-  const value = fc.bigInt({ min: 0n, max: (1n << BigInt(bits)) - 1n })
-  if (field.kind === 'addr') return value.map((number) => number << BigInt(field.shift))
-  return bits <= 32 ? value.map(Number) : value
-}
-
 describe('layouts', () => {
-  it.each(LAYOUTS.map((layout) => [layout.name, layout] as const))('%s: every field of every value comes back', (_, layout) => {
-    const values = fc.record(Object.fromEntries(Object.entries(layout.fields).map(([name, field]) => [name, anyValue(field)])))
-    fc.assert(
-      fc.property(values, (given) => {
-        expect(decode(layout, encode(layout, given as never))).toEqual(given)
-      }),
-      { numRuns: 20 },
-    )
-  })
+  testLayouts(LAYOUTS)
 
   it('have the bits of the specification: device context', () => {
     const word = (values: Parameters<typeof encode<typeof DC.fields>>[1]) => wordsToU64(encode(DC, values))

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decode, encode, type Layout, setField, uncovered, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { decode, encode, type Layout, uncovered, wordsFromU64, wordsToU64 } from '../../base/layout.ts'
+import { testLayouts } from '../layouts.suite.ts'
 import { reservedBitsSet } from '../structure.ts'
 import { CD } from './cd.ts'
 import { COMMANDS, commandOf } from './commands.ts'
@@ -21,38 +21,8 @@ const layouts: Layout[] = [
   ...REGISTERS.map((entry) => entry.layout),
 ]
 
-/** Random values of all fields of a layout. */
-function valuesOf(layout: Layout): fc.Arbitrary<Record<string, number | bigint>> {
-  const fields: Record<string, fc.Arbitrary<number | bigint>> = {}
-  for (const [name, field] of Object.entries(layout.fields)) {
-    const width = BigInt(field.msb - field.lsb + 1)
-    const value = fc.bigInt({ min: 0n, max: (1n << width) - 1n })
-    if (field.kind === 'addr') fields[name] = value.map((bits) => bits << BigInt(field.shift))
-    else fields[name] = width > 32n ? value : value.map(Number)
-  }
-  return fc.record(fields)
-}
-
 describe('layouts of SMMUv3', () => {
-  it.each(layouts.map((layout) => [layout.name, layout] as const))('%s round-trips, and leaves other bits alone', (_, layout) => {
-    const reserved = uncovered(layout)
-    fc.assert(
-      fc.property(
-        valuesOf(layout),
-        fc.uint32Array({ minLength: layout.bits / 32, maxLength: layout.bits / 32 }),
-        (values, words) => {
-          expect(decode(layout, encode(layout, values))).toEqual(values)
-          const over = words.slice()
-          for (const [name, field] of Object.entries(layout.fields)) setField(over, field, values[name]!)
-          expect(decode(layout, over)).toEqual(values)
-          over.forEach((word, index) => {
-            expect((word & reserved[index]!) >>> 0).toBe((words[index]! & reserved[index]!) >>> 0)
-          })
-        },
-      ),
-      { numRuns: 20 },
-    )
-  })
+  testLayouts(layouts)
 
   // Written by Linux 6.x on a SMMUv3 that has substreams: a CD table of 2 levels, CD 0 for traffic without SubstreamID.
   it('reads an STE and a CD that Linux wrote', () => {

@@ -4,7 +4,7 @@
  */
 import { hex } from '../../base/hex.ts'
 import { type ByteSource, cachedSource } from '../bytes.ts'
-import { type CoreSegment, loadFrame, rangeOf, withoutOverlap } from '../elf.ts'
+import { type CoreSegment, segmentsOf, withoutOverlap } from '../elf.ts'
 import { InputError } from '../errors.ts'
 import { ADDRESS_LIMIT, type Dump } from './contract.ts'
 
@@ -39,17 +39,5 @@ export function openLime(file: ByteSource): Dump {
     found.push({ pa: Number(first), bytes, fileOffset: data })
     at = data + bytes
   }
-  const segments = withoutOverlap(found)
-  return {
-    name: file.name,
-    format: 'LiME',
-    machine: null,
-    vmcoreinfo: null,
-    notes: [],
-    remarks: [],
-    leavesOutZeros: false,
-    ranges: () => segments.map(rangeOf),
-    load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
-    close: () => file.close(),
-  }
+  return segmentsOf(file, 'LiME', withoutOverlap(found))
 }

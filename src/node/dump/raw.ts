@@ -1,7 +1,7 @@
 /** A raw image: the bytes of memory in a row, from an address that nothing in the file tells. */
 import { hex } from '../../base/hex.ts'
 import type { ByteSource } from '../bytes.ts'
-import { loadFrame, rangeOf } from '../elf.ts'
+import { segmentsOf } from '../elf.ts'
 import { InputError } from '../errors.ts'
 import { ADDRESS_LIMIT, type Dump } from './contract.ts'
 
@@ -10,16 +10,5 @@ export function openRaw(file: ByteSource, base: number): Dump {
   if (base + file.size > ADDRESS_LIMIT)
     throw new InputError(file.name, null, `${hex(file.size)} bytes from ${hex(base)} on reach beyond address 2^52`)
   const segments = file.size === 0 ? [] : [{ pa: base, bytes: file.size, fileOffset: 0 }]
-  return {
-    name: file.name,
-    format: `raw image from ${hex(base)}`,
-    machine: null,
-    vmcoreinfo: null,
-    notes: [],
-    remarks: [],
-    leavesOutZeros: false,
-    ranges: () => segments.map(rangeOf),
-    load: (frame, words, at) => loadFrame(file, segments, frame, words, at),
-    close: () => file.close(),
-  }
+  return segmentsOf(file, `raw image from ${hex(base)}`, segments)
 }
