@@ -83,6 +83,8 @@ describe('root tables of Intel', () => {
     // An entry at an odd place has the width where scalable mode has reserved bits.
     const odd = { 20480: 0x6001n, 24848: 0x9001n, 24856: 0x102n }
     expect(registers(proposalsOf(vtdScanner(), odd))).toEqual([[0x5000n]])
+    // The upper half of a root entry is scalable mode's.
+    expect(proposalsOf(vtdScanner(), { ...odd, 20488: 0x7001n, 28944: 0x9001n, 28952: 0x102n })).toEqual([])
     expect(registers(proposalsOf(vtdScanner(), { 20480: 0x6001n, 24832: 0x9001n, 24840: 0n }))).toEqual([[0x5400n]])
   })
 
@@ -109,9 +111,10 @@ describe('stream tables of Arm', () => {
     const table = { 32768: 0x40009n, ...second(0x40000) }
     expect(registers(proposalsOf(smmuScanner(), table))).toEqual([[0x8000n, 0x10210n]])
     expect(registers(proposalsOf(smmuScanner(), { ...table, 32776: 0x80009n }))[0]?.[1]).not.toBe(0x10210n)
-    // With a span that is not full, and with an address that is not aligned to it.
-    for (const descriptor of [0x40008n, 0x41009n])
-      expect(registers(proposalsOf(smmuScanner(), { ...table, 32768: descriptor }))).toEqual([[0x40000n, 8n]])
+    // With a span that is not full; with an address that is not aligned to it, whatever lies there.
+    expect(registers(proposalsOf(smmuScanner(), { ...table, 32768: 0x40008n }))).toEqual([[0x40000n, 8n]])
+    const shifted = { ...table, 32768: 0x41009n, ...repeated(0x44000, 64, 64, [1n]) }
+    expect(registers(proposalsOf(smmuScanner(), shifted))).toEqual([[0x40000n, 9n]])
   })
 
   it('of more streams than half a page is for are larger', () => {

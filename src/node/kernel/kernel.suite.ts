@@ -57,6 +57,8 @@ export function buildKernel(form: KernelForm = {}): BuiltKernel {
 
   const btf = writeBtf(nested)
   const symbols: [string, bigint][] = [
+    // Its length takes two bytes.
+    [`t${'very_long_'.repeat(20)}`, virtual(0x20)],
     ['Tsome_function', virtual(0x10)],
     ['Dinit_uts_ns', virtual(0x8f00)],
     ['Ddmar_drhd_units', virtual(AT.list)],
@@ -64,8 +66,6 @@ export function buildKernel(form: KernelForm = {}): BuiltKernel {
     ['beim_mode', virtual(AT.list + 0xff4)],
     ['R__start_BTF', virtual(AT.btf)],
     ['R__stop_BTF', virtual(AT.btf + btf.length)],
-    // Its length takes two bytes.
-    [`t${'very_long_'.repeat(20)}`, virtual(0x20)],
     ['dlast', virtual(0x30)],
   ]
   let at = AT.names
