@@ -1,6 +1,7 @@
 /** The rule about names of architectures finds what breaks it, and only that. */
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { namesIn } from './check-names.js'
+import { check, namesIn, REGISTRIES } from './check-names.js'
 
 const at = (text: string) => namesIn('file.ts', text).map((place) => place.replace(/^file\.ts:\d+: /, ''))
 
@@ -19,5 +20,11 @@ describe('names of architectures', () => {
     expect(at("const help = 'reads captures of SMMUv3 and VT-d'")).toEqual([])
     expect(at('const armed = x.arm(); const damd = 1; const avtdouble = 2')).toEqual([])
     expect(at("import { a } from './architectures.ts'")).toEqual([])
+  })
+
+  it('are in no file of src/ that is of all architectures, but in one registry of a folder', () => {
+    expect(check(join(import.meta.dirname, '../src'))).toEqual([])
+    const folders = REGISTRIES.map((name) => name.split('/')[0])
+    expect(folders).toEqual([...new Set(folders)])
   })
 })

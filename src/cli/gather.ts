@@ -7,11 +7,9 @@ import { hex, hexPad, size } from '../base/hex.ts'
 import type { DeviceNode, EntryView, MachineGraph, RangeView, SpaceNode } from '../inspect/graph.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { elfCore } from '../node/elf-writer.ts'
-import { factsOf } from './checks/facts.ts'
 import type { FactNames } from './checks/tables.ts'
 import { CliError, EXIT_USAGE, note, print } from './common.ts'
 import { type OpenedMachine, openInput } from './input.ts'
-import { REGISTER_TABLES } from './register-tables.ts'
 import { DUMP_HELP, type RegisterOptions, withRegisterOptions } from './registers.ts'
 
 interface Options extends RegisterOptions {
@@ -108,9 +106,7 @@ function look({ architecture, memory, register, names, title }: OpenedMachine): 
 const packed = (bytes: Uint8Array | string) => gzipSync(bytes, { level: 9 })
 
 function captureFiles({ architecture, title, names }: OpenedMachine, { graph, frames, registers }: Seen) {
-  const { kind } = architecture
-  const table = REGISTER_TABLES.find((one) => one.kind === kind)
-  const facts = factsOf(kind).names
+  const { kind, registers: table, facts } = architecture
   const side = {
     name: title,
     note: 'gathered by iomm: tables, registers and names; what stands in `tables` and `expected` is what iomm found in these very pages',
@@ -129,10 +125,10 @@ function captureFiles({ architecture, title, names }: OpenedMachine, { graph, fr
     iomem: (names.memory ?? []).map(
       ({ start, end, name }) => `${hexPad(start, 8).slice(2)}-${hexPad(end - 1n, 8).slice(2)} : ${name}`,
     ),
-    tables: tableFacts(graph, facts),
+    tables: tableFacts(graph, facts.names),
     expected: sampleTranslations(graph),
   }
-  return { tables: packed(elfCore(table?.machines[0] ?? 0, frames)), side: packed(JSON.stringify(side, null, 1)) }
+  return { tables: packed(elfCore(table.machines[0] ?? 0, frames)), side: packed(JSON.stringify(side, null, 1)) }
 }
 
 const PCI_NAME = /^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i

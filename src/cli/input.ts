@@ -27,10 +27,11 @@ import {
   type RegisterSource,
   requesterId,
 } from '../node/index.ts'
-import { type Architecture, architectureOf, memoryOf } from './architectures.ts'
+import { memoryOf } from './architectures/contract.ts'
+import { type Architecture, architectureOf, REGISTER_TABLES } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
 import { openLive } from './live.ts'
-import { MACHINE_NAMES, REGISTER_TABLES, withArticle } from './register-tables.ts'
+import { MACHINE_NAMES, withArticle } from './register-tables.ts'
 import { type RegisterOptions, registersFrom } from './registers.ts'
 import { completeRun, graphOf, scenarioOf } from './run.ts'
 import { askKernel, scanDump } from './scan.ts'

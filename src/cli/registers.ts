@@ -5,8 +5,9 @@
 import type { Command } from 'commander'
 import { hex, parseNumber } from '../base/hex.ts'
 import { InputError, namesOf, type RegisterSource, type RegisterValue, readRegisterFile, registerReader } from '../node/index.ts'
+import { REGISTER_TABLES, type RegisterFlag } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_UNSUPPORTED, EXIT_USAGE } from './common.ts'
-import { REGISTER_TABLES, type RegisterFlag, type RegisterPlace, type RegisterTable, withArticle } from './register-tables.ts'
+import { type RegisterPlace, type RegisterTable, withArticle } from './register-tables.ts'
 
 /** Options of a command that reads dumps; `--smmu name=value,…` and the others may come several times. */
 export interface RegisterOptions extends Readonly<Partial<Record<RegisterFlag, readonly string[]>>> {

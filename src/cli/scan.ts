@@ -2,15 +2,15 @@
 import { basename } from 'node:path'
 import { hex } from '../base/hex.ts'
 import type { WordMemory } from '../base/memory.ts'
+import { scannersFor } from '../inspect/registry.ts'
 import type { Proposal } from '../inspect/scan/contract.ts'
-import { scannersFor } from '../inspect/scan/registry.ts'
 import { type Found, type ScanResult, scan } from '../inspect/scan/scan.ts'
 import { scoreBudget } from '../inspect/scan/score.ts'
 import { chosenUnit, type Dump, InputError, kernelFindings, type RegisterSource } from '../node/index.ts'
-import { architectureOf } from './architectures.ts'
+import { architectureOf, REGISTER_TABLES } from './architectures.ts'
 import { CliError, EXIT_INPUT, EXIT_USAGE } from './common.ts'
 import { progress } from './progress.ts'
-import { REGISTER_TABLES, type RegisterTable, withArticle } from './register-tables.ts'
+import { type RegisterTable, withArticle } from './register-tables.ts'
 import { askForRegisters, sourceOf } from './registers.ts'
 
 /** No search takes longer than this; what was found until then counts. */

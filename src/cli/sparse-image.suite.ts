@@ -2,7 +2,7 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { UR, UW } from '../base/types.ts'
 import { Machine } from '../machine/machine.ts'
-import { REGISTER_TABLES } from './register-tables.ts'
+import { REGISTER_TABLES } from './architectures.ts'
 
 /** Where the tables lie: the last bytes of the image. */
 const TABLES = 32 << 20

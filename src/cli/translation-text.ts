@@ -1,8 +1,8 @@
 /** Text of debug files that lists tables, as INPUT. */
 import type { Finding } from '../inspect/graph.ts'
 import { chosenUnit, parseTranslationText } from '../node/index.ts'
+import { REGISTER_TABLES } from './architectures.ts'
 import { type OpenedMachine, openedDump } from './input.ts'
-import { REGISTER_TABLES } from './register-tables.ts'
 import { type RegisterOptions, registersFrom, sourceOf } from './registers.ts'
 
 /** @throws CliError or InputError that says what is wrong with it. */

@@ -4,8 +4,10 @@ import type { TranslationStep } from '../base/explain.ts'
 import { hex, hexPad, size } from '../base/hex.ts'
 import type { DescribedField } from '../base/layout.ts'
 import { type Outcome, rightsText, type Transaction } from '../base/types.ts'
-import type { Architecture } from './architectures.ts'
+import type { Readable } from './architectures/contract.ts'
 import { type Painter, wrapped } from './paint.ts'
+
+type Describing = Pick<Readable, 'describeRecord'>
 
 /** What is asked, what was answered, and why. */
 export interface Explained {
@@ -24,7 +26,7 @@ export function transactionText({ transaction, deviceName }: Pick<Explained, 'tr
 }
 
 /** The whole explanation. */
-export function explainedText(explained: Explained, architecture: Architecture, paint: Painter): string {
+export function explainedText(explained: Explained, architecture: Describing, paint: Painter): string {
   const lines = [paint.bold(transactionText(explained)), '']
   explained.steps.forEach((step, index) => {
     lines.push(...stepLines(step, index + 1, paint))
@@ -61,11 +63,13 @@ export function fieldsText(fields: readonly DescribedField[]): string {
     .join(', ')
 }
 
-function outcomeLines({ outcome, steps, transaction }: Explained, architecture: Architecture, paint: Painter): string[] {
+function outcomeLines({ outcome, steps, transaction }: Explained, architecture: Describing, paint: Painter): string[] {
   if (outcome.ok) {
     const walked = steps.some(({ level }) => level !== null)
-    if (!walked && outcome.pa === transaction.iova && outcome.sizeLog2 > 12)
-      return [paint.good(`goes to ${hex(outcome.pa)}, the same address: no page table is walked`)]
+    // As numbers: they are addresses of two kinds.
+    const pa: bigint = outcome.pa
+    if (!walked && pa === transaction.iova && outcome.sizeLog2 > 12)
+      return [paint.good(`goes to ${hex(pa)}, the same address: no page table is walked`)]
     const page = size(1n << BigInt(outcome.sizeLog2))
     return [paint.good(`goes to ${hex(outcome.pa)}, in a page of ${page}, permissions ${rightsText(outcome.rights)}`)]
   }

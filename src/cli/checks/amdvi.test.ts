@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { TestAmd } from '../../inspect/amdvi.suite.ts'
 import { openCapture } from '../../node/index.ts'
+import { AMDVI } from '../architectures/amdvi.ts'
+import { memoryOf } from '../architectures/contract.ts'
 import { runCommand } from '../commands.suite.ts'
 import { EXIT_FINDINGS, EXIT_OK, EXIT_USAGE } from '../common.ts'
 import { showCommand } from '../show.ts'
@@ -60,8 +62,9 @@ describe('captures of AMD machines', () => {
 
   it('a wrong count of entries without tables fails', async () => {
     const capture = await openCapture(V1)
-    const list = (count: number) =>
-      passThroughList({ ...capture, side: { ...capture.side, ste_without_tables: { 'passthrough-dte': count } } })
+    const { title, register, side } = capture
+    const source = { title, register, memory: memoryOf(capture, AMDVI) }
+    const list = (count: number) => passThroughList({ ...side, ste_without_tables: { 'passthrough-dte': count } }, source)
     expect(list(500).check(0)).toBeNull()
     expect(list(499).check(0)).toMatchObject({ expected: '499 DTEs', actual: '500' })
   })

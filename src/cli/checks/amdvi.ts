@@ -8,8 +8,6 @@ import { amdviTable } from '../../inspect/amdvi.ts'
 import type { SpaceNode } from '../../inspect/graph.ts'
 import type { MachineSource } from '../../inspect/source.ts'
 import type { Capture } from '../../node/index.ts'
-import { memoryOf } from '../architectures.ts'
-import { AMDVI } from '../restore-amdvi.ts'
 import type { CheckList } from './contract.ts'
 import type { FactNames } from './tables.ts'
 
@@ -28,20 +26,13 @@ export const AMDVI_FACTS: FactNames = {
   structural: ['gcr3'],
 }
 
-function sourceOf(capture: Capture): MachineSource {
-  const { title, register } = capture
-  return { title, memory: memoryOf(capture, AMDVI), register }
-}
-
 /** `ste_without_tables`: how many entries have Mode 0 and no guest tables, those that `tables` lists among them. */
-export function passThroughList(capture: Capture): CheckList {
-  const { side } = capture
+export function passThroughList(side: Capture['side'], source: MachineSource): CheckList {
   const expected = side.ste_without_tables['passthrough-dte']
   return {
     name: 'ste_without_tables',
     count: expected === undefined ? 0 : 1,
     check() {
-      const source = sourceOf(capture)
       const { features, table } = amdviTable(source)
       let actual = 0
       eachDte(source.memory, features, table, 65536, null, (_device, _address, dte) => {
@@ -68,9 +59,4 @@ export function distrustQemu(source: MachineSource): (device: number) => string 
     if (findDte(source.memory, features, table, device, walk) !== FOUND) return null
     return guestTranslation(features, walk.dte) && dteMode(walk.dte) === 0 ? QEMU_PASSES : null
   }
-}
-
-/** The same for a capture. */
-export function distrustCapture(capture: Capture): (device: number) => string | null {
-  return distrustQemu(sourceOf(capture))
 }

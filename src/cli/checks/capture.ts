@@ -17,11 +17,11 @@ import { CliError, EXIT_INPUT } from '../common.ts'
 import { explainedBy, openedCapture } from '../input.ts'
 import { PLAIN } from '../paint.ts'
 import { explainedText } from '../walk-text.ts'
-import type { CheckList, Verification, Verifier } from './contract.ts'
-import { factsOf } from './facts.ts'
+import type { CheckList, Verification } from './contract.ts'
 import { setAside } from './set-aside.ts'
 import { tableList } from './tables.ts'
 import { faultList, mappingList, type Translating, translationList } from './translations.ts'
+import type { Verifier } from './verifier.ts'
 
 export const CAPTURES: Verifier = {
   what: 'a capture (a folder with side.json.gz and tables.elf.gz)',
@@ -78,7 +78,7 @@ function captureLists(capture: Capture): Verification {
     explain: (transaction) => explainedText(explained(transaction), machine.architecture, PLAIN),
   }
   const faults = faultList(translating, 'faults_provoked', side.faults_provoked)
-  const facts = factsOf(capture.iommu)
+  const { facts } = machine.architecture
   // Devices that the facts name are listed in the graph whatever their entry says.
   const devices = new Map(machine.devices)
   for (const name of Object.keys(side.tables)) {

@@ -1,6 +1,4 @@
-/** What `iomm verify` runs: lists of expectations, each item checked on its own. A kind of file adds itself in `registry.ts`. */
-
-import type { RegisterOptions } from '../registers.ts'
+/** What `iomm verify` runs: lists of expectations, each item checked on its own. */
 
 /** An expectation that does not hold. */
 export interface Failure {
@@ -32,12 +30,12 @@ export interface Verification {
   remarks(): readonly string[]
 }
 
-/** A kind of input that can be verified. */
-export interface Verifier {
+/** A kind of file that can be verified by itself. */
+export interface FileVerifier {
   /** For messages: `a capture (a folder with side.json.gz)`. */
   readonly what: string
-  accepts(path: string, options: RegisterOptions): Promise<boolean>
-  open(path: string, options: RegisterOptions): Promise<Verification>
+  accepts(path: string): Promise<boolean>
+  open(path: string): Promise<Verification>
 }
 
 /** Result of one list. */

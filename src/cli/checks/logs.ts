@@ -8,7 +8,7 @@ import { explainFindings, type Finding, type ParsedLog, parseLog } from '../../e
 import { InputError, readUnpacked } from '../../node/index.ts'
 import { groupText } from '../explain-text.ts'
 import { PLAIN } from '../paint.ts'
-import type { CheckList, Failure, Verification, Verifier } from './contract.ts'
+import type { CheckList, Failure, FileVerifier, Verification } from './contract.ts'
 
 /** The report fields that every entry has. */
 const FIELDS = ['kind', 'device', 'pasid', 'address', 'access', 'code', 'name'] as const
@@ -20,7 +20,7 @@ interface Entry {
   readonly reports: readonly Readonly<Record<string, unknown>>[]
 }
 
-export const LOGS: Verifier = {
+export const LOGS: FileVerifier = {
   what: 'logs with their reports (.jsonl)',
   async accepts(path) {
     if (!(await stat(path)).isFile()) return false

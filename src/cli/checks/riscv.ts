@@ -6,7 +6,6 @@ import { REG, TR_REQ_CTL, TR_RESPONSE } from '../../format/riscv/registers.ts'
 import type { SpaceNode } from '../../inspect/graph.ts'
 import type { RiscvIommu } from '../../model/riscv/iommu.ts'
 import type { Capture, DebugTranslation } from '../../node/index.ts'
-import { RISCV } from '../restore-riscv.ts'
 import type { CheckList } from './contract.ts'
 import type { FactNames } from './tables.ts'
 
@@ -29,12 +28,12 @@ export const RISCV_FACTS: FactNames = {
  * `debug_translations`: what the IOMMU itself answered through `tr_req_iova`, `tr_req_ctl` and `tr_response`. The model is asked through
  * the same registers. QEMU, which gave the answers, never sets tr_response.S: it tells where the page begins, however large the page is.
  * Answers about 64 KiB NAPOT pages are set aside: there QEMU 11.1.3 errs.
+ * @param model as the registers of the capture describe it; nobody else may use it.
  */
-export function debugList(capture: Capture, explain: (transaction: Transaction) => string): CheckList {
-  const items = capture.side.debug_translations
+export function debugList({ side }: Capture, model: RiscvIommu, explain: (transaction: Transaction) => string): CheckList {
+  const items = side.debug_translations
   const napot: number[] = []
   const checked: number[] = []
-  const model = RISCV.restore(capture.memory, capture.register) as RiscvIommu
   // Asking must leave no records behind.
   model.write(REG.fqcsr, 4, 0n)
   items.forEach((item, index) => {

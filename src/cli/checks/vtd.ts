@@ -16,8 +16,8 @@ import {
 import { FAULT_RECORD } from '../../format/vtd/records.ts'
 import { REG, RTADDR, TTM_SCALABLE } from '../../format/vtd/registers.ts'
 import type { SpaceNode } from '../../inspect/graph.ts'
+import type { IommuModel } from '../../model/iommu.ts'
 import type { Capture } from '../../node/index.ts'
-import { VTD } from '../restore-vtd.ts'
 import type { CheckList } from './contract.ts'
 import type { FactNames } from './tables.ts'
 
@@ -65,8 +65,9 @@ const SCALABLE: Readonly<Record<number, readonly number[]>> = {
 /**
  * `faults_traced`: the fault reason that QEMU reported for an access without PASID. In scalable mode its second stage reports the reasons of
  * legacy mode: there the model must report what the specification has in their place.
+ * @param model as the registers of the capture describe it.
  */
-export function tracedFaultList(capture: Capture, explain: (transaction: Transaction) => string): CheckList {
+export function tracedFaultList(capture: Capture, model: IommuModel, explain: (transaction: Transaction) => string): CheckList {
   const given: unknown = capture.side.faults_traced
   const parsed = Array.isArray(given) ? given.map((item) => v.safeParse(Traced, item)) : []
   const items = parsed.flatMap((result): TracedFault[] => (result.success ? [result.output] : []))
@@ -74,7 +75,6 @@ export function tracedFaultList(capture: Capture, explain: (transaction: Transac
   const scalable = getNumber(rtaddr, RTADDR.fields.TTM) === TTM_SCALABLE
   const wanted = (reason: number) => (scalable && SCALABLE[reason]) || [reason]
   const renamed = items.filter(({ reason }) => !wanted(reason).includes(reason)).length
-  const model = VTD.restore(capture.memory, capture.register)
   return {
     name: 'faults_traced',
     count: items.length,

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MachineGraph } from '../graph.ts'
+import { scannersFor } from '../registry.ts'
 import type { HeldFrames, Scanner } from './contract.ts'
-import { scannersFor } from './registry.ts'
 import { scan } from './scan.ts'
 import { compare, plausible, scoreOf } from './score.ts'
 

@@ -9,10 +9,10 @@ import { InputError } from '../../node/index.ts'
 import { type Mismatch, machineBefore, runCase, type VectorCase, type VectorOp } from '../../node/riscv-vector-case.ts'
 import { isVectorFile, readVectors } from '../../node/riscv-vectors.ts'
 import { VectorMemory } from '../../node/vector-memory.ts'
-import { architectureOf } from '../architectures.ts'
+import type { Readable } from '../architectures/contract.ts'
 import { PLAIN } from '../paint.ts'
 import { explainedText } from '../walk-text.ts'
-import type { CheckList, Failure, Verification, Verifier } from './contract.ts'
+import type { CheckList, Failure, FileVerifier, Verification } from './contract.ts'
 
 /** The expectations hold whatever the caches are; with caches, they show forgotten invalidations too. */
 const CACHES: RiscvCaches = { devices: 64, processes: 64, translations: 64 }
@@ -39,10 +39,23 @@ const FIELDS: Readonly<Record<string, string>> = {
   ret: 'return value',
 }
 
-export const VECTORS: Verifier = {
-  what: 'vectors of the RISC-V reference model (JSON lines, packed or not)',
-  accepts: isVectorFile,
-  open: vectorLists,
+type Describe = Readable['describeRecord']
+
+/** @param describeRecord what is known of a fault record of this IOMMU. */
+export function vectorFiles(describeRecord: Describe): FileVerifier {
+  return {
+    what: 'vectors of the RISC-V reference model (JSON lines, packed or not)',
+    accepts: isVectorFile,
+    open: (path) => vectorLists(path, describeRecord),
+  }
+}
+
+/** What the cases of a file share. */
+interface Run {
+  readonly path: string
+  readonly memory: VectorMemory
+  readonly describeRecord: Describe
+  readonly tally: Tally
 }
 
 /** What was counted on the way. */
@@ -52,18 +65,18 @@ interface Tally {
   alternatives: number
 }
 
-async function vectorLists(path: string): Promise<Verification> {
+async function vectorLists(path: string, describeRecord: Describe): Promise<Verification> {
   const groups = new Map<string, VectorCase[]>()
   for await (const vector of readVectors(path)) {
     const group = groups.get(vector.grp)
     if (group === undefined) groups.set(vector.grp, [vector])
     else group.push(vector)
   }
-  const memory = new VectorMemory()
   const tally: Tally = { cases: 0, requests: 0, alternatives: 0 }
+  const run: Run = { path, memory: new VectorMemory(), describeRecord, tally }
   return {
     title: basename(path),
-    lists: [...groups].map(([name, cases]) => groupList(path, name, cases, memory, tally)),
+    lists: [...groups].map(([name, cases]) => groupList(run, name, cases)),
     remarks() {
       const { cases, requests, alternatives } = tally
       const others = alternatives === 0 ? '' : `; ${alternatives} answers are the other one that the specification allows ('alt')`
@@ -72,7 +85,8 @@ async function vectorLists(path: string): Promise<Verification> {
   }
 }
 
-function groupList(path: string, name: string, cases: readonly VectorCase[], memory: VectorMemory, tally: Tally): CheckList {
+function groupList(run: Run, name: string, cases: readonly VectorCase[]): CheckList {
+  const { path, memory, tally } = run
   return {
     name,
     count: cases.length,
@@ -83,7 +97,7 @@ function groupList(path: string, name: string, cases: readonly VectorCase[], mem
         tally.cases++
         tally.requests += requests
         tally.alternatives += alternatives
-        return mismatches.length === 0 ? null : failureOf(vector, mismatches, memory)
+        return mismatches.length === 0 ? null : failureOf(run, vector, mismatches)
       } catch (error) {
         // Fields that are not what they should be.
         if (error instanceof SyntaxError || error instanceof TypeError || error instanceof RangeError)
@@ -94,19 +108,19 @@ function groupList(path: string, name: string, cases: readonly VectorCase[], mem
   }
 }
 
-function failureOf(vector: VectorCase, mismatches: readonly Mismatch[], memory: VectorMemory): Failure {
+function failureOf(run: Run, vector: VectorCase, mismatches: readonly Mismatch[]): Failure {
   const { op, field, expected, actual } = mismatches[0]!
   return {
     kind: FIELDS[field] ?? field,
     item: op < 0 ? vector.id : `${vector.id} ops[${op}]`,
     expected: `${field} ${expected}`,
     actual: `${field} ${actual}`,
-    explain: () => explanation(vector, mismatches, op, memory),
+    explain: () => explanation(run, vector, mismatches, op),
   }
 }
 
 /** The operation, its other differences, and for a translation the walk as the model does it. */
-function explanation(vector: VectorCase, mismatches: readonly Mismatch[], at: number, memory: VectorMemory): string {
+function explanation(run: Run, vector: VectorCase, mismatches: readonly Mismatch[], at: number): string {
   const lines: string[] = []
   const op = vector.ops[at]
   if (op !== undefined) {
@@ -120,9 +134,9 @@ function explanation(vector: VectorCase, mismatches: readonly Mismatch[], at: nu
   if (later > 0) lines.push(`${later} later ${later === 1 ? 'operation differs' : 'operations differ'} too`)
   if (op?.op === 'tr') {
     const transaction = transactionOf(op)
-    const { outcome, steps } = machineBefore(vector, memory, CACHES, at).explain(transaction)
+    const { outcome, steps } = machineBefore(vector, run.memory, CACHES, at).explain(transaction)
     const deviceName = `0x${transaction.device.toString(16)}`
-    lines.push('', explainedText({ transaction, deviceName, outcome, steps }, architectureOf('riscv', vector.id), PLAIN))
+    lines.push('', explainedText({ transaction, deviceName, outcome, steps }, run, PLAIN))
   }
   return lines.join('\n')
 }

@@ -1,13 +1,32 @@
 /** What the commands know about an Intel IOMMU. */
-import { describe, getNumber, wordsFromU64 } from '../base/layout.ts'
-import { faultReason } from '../format/vtd/faults.ts'
-import { FAULT_RECORD } from '../format/vtd/records.ts'
-import { IQA, IRTA, PQA, REG, registersOf } from '../format/vtd/registers.ts'
-import { VtdIommu } from '../model/vtd/iommu.ts'
-import type { Readable } from './architectures.ts'
+import { describe, getNumber, wordsFromU64 } from '../../base/layout.ts'
+import { faultReason } from '../../format/vtd/faults.ts'
+import { FAULT_RECORD } from '../../format/vtd/records.ts'
+import { FULL_CAP, FULL_ECAP, GS_RTP, GS_TE, IQA, IRTA, PQA, REG, REGISTERS, registersOf } from '../../format/vtd/registers.ts'
+import { VtdIommu } from '../../model/vtd/iommu.ts'
+import { tracedFaultList, VTD_FACTS } from '../checks/vtd.ts'
+import { EVERYTHING, placed } from '../register-tables.ts'
+import type { Readable } from './contract.ts'
 
-export const VTD: Readable = {
+export const VTD: Readable<'vtd'> = {
   name: 'Intel VT-d',
+  registers: {
+    kind: 'vtd',
+    flag: 'vtd',
+    title: 'Intel IOMMU (VT-d)',
+    registers: REGISTERS.map(placed),
+    around: /_REG$/,
+    aliases: { RTADDR_REG: 'RTADDR', ROOT: 'RTADDR' },
+    needed: 'RTADDR',
+    assumed: [
+      { name: 'GSTS', value: BigInt((GS_TE | GS_RTP) >>> 0), what: 'translation is on' },
+      { name: 'CAP', value: FULL_CAP, what: EVERYTHING },
+      { name: 'ECAP', value: FULL_ECAP, what: EVERYTHING },
+    ],
+    machines: [62, 3],
+    machineName: 'x86',
+    example: '--vtd rtaddr=0x1a20400,cap=0xd2008c222f0686',
+  },
   restore(memory, register) {
     const values: Record<string, bigint> = {}
     const cap = register(REG.CAP, 8) ?? 0n
@@ -44,4 +63,8 @@ export const VTD: Readable = {
     return reason === null ? null : { name: reason.name, fields: describe(FAULT_RECORD, words) }
   },
   letters: 'rw',
+  facts: {
+    names: VTD_FACTS,
+    more: (capture, explain) => [tracedFaultList(capture, VTD.restore(capture.memory, capture.register), explain)],
+  },
 }
