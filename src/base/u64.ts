@@ -36,10 +36,3 @@ export function doubleLo(value: number): number {
 export function doubleHi(value: number): number {
   return (value / 4294967296) | 0
 }
-
-/** An address (bigint) as a double; throws where it would not be exact. */
-export function exactDouble(value: bigint): number {
-  const number = Number(value)
-  if (BigInt(number) !== value) throw new RangeError(`0x${value.toString(16)} is not exact as a double`)
-  return number
-}

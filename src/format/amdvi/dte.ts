@@ -99,8 +99,6 @@ export const DTE4_IG = 1 << 5
 export const DTE5_INIT_PASS = 1 << 24
 export const DTE5_EINT_PASS = 1 << 25
 export const DTE5_NMI_PASS = 1 << 26
-export const DTE5_LINT0_PASS = 1 << 30
-export const DTE5_LINT1_PASS = 1 << 31
 
 /** DTE.Mode. */
 export function dteMode(words: Words, at = 0): number {

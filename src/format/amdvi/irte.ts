@@ -53,7 +53,6 @@ export const IRTE128_GUEST = layout('IRTE (128 bit, guest mode)', 128, {
 
 export const IRTE0_REMAP_EN = 1 << 0
 export const IRTE0_SUP_IOPF = 1 << 1
-export const IRTE0_RQ_EOI = 1 << 5
 export const IRTE0_DM = 1 << 6
 export const IRTE0_GUEST_MODE = 1 << 7
 

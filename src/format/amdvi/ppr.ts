@@ -2,7 +2,6 @@
 import { addr, flag, getBits, layout, oneOf, setBits, uint, type Words } from '../../base/layout.ts'
 
 export const PPR_BYTES = 16
-export const PPR_WORDS = 4
 
 /** PPRCode: the only one there is. 0: software has cleared the entry. */
 export const PPR_PAGE_SERVICE_REQUEST = 1

@@ -8,8 +8,6 @@ import { LARGE_AMD, LEAF_BY_NEXT_LEVEL, NO_FIX, type PtFormat, type RightsField,
 export const AMD_PR = 1 << 0
 export const AMD_A = 1 << 5
 export const AMD_D = 1 << 6
-/** Bits 11:9: 0 a leaf of its level's size, 1 to 6 a table of that level, 7 a leaf whose address says its size. */
-export const AMD_NEXT_LEVEL = 7 << 9
 /** Bits 59 to 62, in the high word. */
 export const AMD_U_HI = 1 << 27
 export const AMD_FC_HI = 1 << 28

@@ -2,7 +2,7 @@
  * What one entry of a page table says, by its format: its kind, its output, its size, its rights. The walker, the enumerator and the
  * mapper ask here. Words are hi and lo; nothing here allocates.
  */
-import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
+import { ALL_RIGHTS } from '../../base/types.ts'
 import {
   AD_SET,
   LARGE_AMD,
@@ -155,9 +155,4 @@ export function onSide(format: PtFormat, lo: number, need: number): boolean {
 export function aligned(hi: number, lo: number, log2: number): boolean {
   if (log2 >= 32) return lo === 0 && (hi & ((1 << (log2 - 32)) - 1)) === 0
   return (lo & ((1 << log2) - 1)) === 0
-}
-
-/** Rights of one privilege doubled to both, for regimes with a single privilege. */
-export function bothPrivileges(rights: number): number {
-  return (rights & (UR | UW | UX)) | ((rights & (UR | UW | UX)) << 3) | (rights & (PR | PW | PX))
 }

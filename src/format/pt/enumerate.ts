@@ -4,7 +4,6 @@ import { ALL_RIGHTS } from '../../base/types.ts'
 import {
   aligned,
   classify,
-  ENTRY_ABSENT,
   ENTRY_LEAF,
   ENTRY_RESERVED,
   ENTRY_TABLE,
@@ -240,12 +239,4 @@ function cut(hi: number, lo: number, log2: number): number {
   return log2 < 32
     ? (hi >>> 0) * 4294967296 + ((lo & (-1 << log2)) >>> 0)
     : ((log2 < 64 ? hi & (-1 << (log2 - 32)) : 0) >>> 0) * 4294967296
-}
-
-/** ENTRY_… as people read it. */
-export const ENTRY_NAMES: Record<number, string> = {
-  [ENTRY_ABSENT]: 'invalid',
-  [ENTRY_TABLE]: 'table',
-  [ENTRY_LEAF]: 'leaf',
-  [ENTRY_RESERVED]: 'reserved',
 }

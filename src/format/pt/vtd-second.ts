@@ -6,8 +6,6 @@ import { addressAbove } from './x86.ts'
 export const SS_R = 1 << 0
 export const SS_W = 1 << 1
 export const SS_X = 1 << 2
-/** Ignore PAT: the memory type of bits 5:3 alone counts. */
-export const SS_IPAT = 1 << 6
 export const SS_PS = 1 << 7
 export const SS_A = 1 << 8
 export const SS_D = 1 << 9

@@ -9,8 +9,6 @@ import { AD_SET, LARGE_NONE, LEAF_BY_SIZE_BIT, NO_FIX, type PtFormat, type Right
 export const X86_P = 1 << 0
 export const X86_RW = 1 << 1
 export const X86_US = 1 << 2
-export const X86_PWT = 1 << 3
-export const X86_PCD = 1 << 4
 export const X86_A = 1 << 5
 export const X86_D = 1 << 6
 /** In entries above the lowest level; PAT at the lowest. */

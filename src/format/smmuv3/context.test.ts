@@ -7,7 +7,7 @@ import { inputInRange } from '../pt/entry.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET, NO_FIX, TOP_ONES, TOP_ZERO, tableLog2 } from '../pt/format.ts'
 import { Walker } from '../pt/walker.ts'
 import { CD } from './cd.ts'
-import { halfOf, noStage1, noStage2, stage1Space, stage2Space, streamWorld, unprivilegedBlocked } from './context.ts'
+import { noStage1, noStage2, stage1Space, stage2Space, streamWorld, unprivilegedBlocked } from './context.ts'
 import { featuresFromIdr, GENEROUS_IDR } from './features.ts'
 import { STE } from './ste.ts'
 
@@ -163,11 +163,6 @@ describe('stage 1 of a CD', () => {
     expect(el2.fix).toBe(NO_FIX)
     expect(el2.format).not.toBe(s1({})!.format)
     expect(s1({}, 1, ste({ STRW: 2 }), { ...features, e2h: true })?.format).toBe(s1({})!.format)
-  })
-  it('chooses the half by bit 55, but EL2 has only one', () => {
-    expect([halfOf(0x0080_0000, 'el1'), halfOf(0xff7f_ffff | 0, 'el1'), halfOf(-1, 'el2-e2h'), halfOf(-1, 'el2')]).toEqual([
-      1, 0, 1, 0,
-    ])
   })
   it('tells where unprivileged accesses are kept out', () => {
     const blocked = (values: CdValues, half: 0 | 1, given = features) =>

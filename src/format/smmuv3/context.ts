@@ -35,11 +35,6 @@ export function granule1(code: number): Granule | null {
   return code === 1 ? 14 : code === 2 ? 12 : code === 3 ? 16 : null
 }
 
-/** Which table an address goes through: bit 55 decides (3.4.1). `hi` holds bits 63:32. */
-export function halfOf(hi: number, world: StreamWorld): 0 | 1 {
-  return world !== 'el2' && (hi & 0x0080_0000) !== 0 ? 1 : 0
-}
-
 /** CD.EPD0 or EPD1 as it counts: EL2 has no way to switch TTB0 off, and no TTB1 (5.4 EPD0, 5.4.1). */
 export function walksDisabled(cd: Words, at: number, world: StreamWorld, half: 0 | 1): boolean {
   if (world === 'el2') return half === 1

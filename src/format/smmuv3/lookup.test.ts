@@ -9,18 +9,7 @@ import { Walker } from '../pt/walker.ts'
 import { C_BAD_STREAMID, C_BAD_SUBSTREAMID, F_CD_FETCH, F_STE_FETCH, F_STREAM_DISABLED } from './events.ts'
 import { featuresFromIdr, GENEROUS_IDR, type SmmuFeatures } from './features.ts'
 import { L1CD, L1STD } from './l1.ts'
-import {
-  CD_BYPASS,
-  cdTableBase,
-  Found,
-  findCd,
-  findSte,
-  LOOKUP_OK,
-  LOOKUP_STAGE2,
-  selectCd,
-  streamTable,
-  streamTableL1Entries,
-} from './lookup.ts'
+import { CD_BYPASS, cdTableBase, Found, findCd, findSte, LOOKUP_OK, LOOKUP_STAGE2, selectCd, streamTable } from './lookup.ts'
 import { STRTAB_BASE, STRTAB_BASE_CFG } from './registers.ts'
 import { STE } from './ste.ts'
 
@@ -59,8 +48,6 @@ describe('stream table', () => {
     expect(streamTable(base(RAM), cfg(16, 2), features).twoLevel).toBe(false)
     expect(streamTable(base(RAM), cfg(16, 1), { ...features, stream2l: false }).twoLevel).toBe(false)
     expect(streamTable(base(RAM), cfg(40), { ...features, sidBits: 16 }).log2size).toBe(16)
-    expect(streamTableL1Entries(streamTable(base(RAM), cfg(16, 1), features))).toBe(256)
-    expect(streamTableL1Entries(streamTable(base(RAM), cfg(3, 1), features))).toBe(1)
   })
 
   it('finds what a plain model of a random two-level table says', () => {

@@ -66,11 +66,6 @@ export function streamTable(base: Words, cfg: number, features: SmmuFeatures): S
   return { base: alignDown(address, align), twoLevel, log2size: Math.min(literal, features.sidBits), split }
 }
 
-/** Number of level 1 descriptors of a two-level stream table. */
-export function streamTableL1Entries(table: StreamTable): number {
-  return 2 ** Math.max(0, table.log2size - table.split)
-}
-
 /**
  * Finds the STE of a stream.
  * @returns the status, also in `out`: LOOKUP_OK, C_BAD_STREAMID or F_STE_FETCH.

@@ -1,5 +1,5 @@
 /** Descriptors of the invalidation queue for tools: in both widths, with what the hardware refuses. Intel VT-d 4.1, section 6.5.2. */
-import { getNumber, type Layout, layout, oneOf, type Words } from '../../base/layout.ts'
+import { getNumber, layout, oneOf, type Words } from '../../base/layout.ts'
 import type { Structure, Surroundings, Verdict } from '../structure.ts'
 import {
   DESCRIPTOR_NAMES,
@@ -100,11 +100,6 @@ const family = (name: string, bits: 128 | 256): Structure => ({
 /** What a descriptor is called: `iotlb_inv_dsc`; `type 0x7f` when it is none. */
 export function descriptorName(words: Words, at = 0): string {
   return typeText(descriptorType(words[at]!))
-}
-
-/** The layout of a descriptor of a queue of this width; null when it is none. */
-export function descriptorLayout(words: Words, at: number, bits: 128 | 256): Layout | null {
-  return BY_WIDTH[bits].get(descriptorType(words[at]!))?.layout ?? null
 }
 
 /** The families, and each descriptor by its name, as narrow as it comes. */

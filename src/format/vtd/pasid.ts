@@ -63,7 +63,6 @@ export const PASID_SSEE = 1 << 5
 export const PASID_SSADE = 1 << 9
 /** Bits of the third word of a PASID table entry (bits 95:64). */
 export const PASID_PWSNP = 1 << 23
-export const PASID_PGSNP = 1 << 24
 /** Bits of its fifth word (bits 159:128). */
 export const PASID_SRE = 1 << 0
 export const PASID_ERE = 1 << 1

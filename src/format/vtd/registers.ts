@@ -100,8 +100,6 @@ export const GS_IRTP = 1 << 24
 export const GS_IRE = 1 << 25
 export const GS_QIE = 1 << 26
 export const GS_WBF = 1 << 27
-export const GS_AFL = 1 << 28
-export const GS_FL = 1 << 29
 export const GS_RTP = 1 << 30
 export const GS_TE = 1 << 31
 

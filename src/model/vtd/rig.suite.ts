@@ -1,5 +1,5 @@
 /** A bench for tests: memory, a VT-d unit, and the software that drives it as real software does, through tables, queues and registers. */
-import { decode, encode, type Fields, type Layout, type Values } from '../../base/layout.ts'
+import { decode, encode, type Layout, type Values } from '../../base/layout.ts'
 import { ALL_RIGHTS, type Outcome, type Transaction } from '../../base/types.ts'
 import { ptSpace } from '../../format/pt/format.ts'
 import { newRoot, PageTable } from '../../format/pt/mapper.ts'
@@ -26,7 +26,6 @@ export const RAM = { start: 0x4000_0000, end: 0x8000_0000 }
 /** Nothing answers here. */
 export const HOLE = 0x9000_0000
 export const DEVICE = 0x30
-export const QUEUE_LOG2 = 8
 
 export interface RigOptions extends VtdOptions {
   readonly mode?: 'legacy' | 'scalable'
@@ -260,4 +259,3 @@ export class Rig {
 
 /** Rights without execution. */
 export const RW = ALL_RIGHTS & ~0b100100
-export type AnyLayout = Layout<Fields>
