@@ -6,6 +6,7 @@ import { featuresOf } from '../../format/amdvi/features.ts'
 import { deviceTable } from '../../format/amdvi/lookup.ts'
 import {
   baseAddress,
+  CONTROL_GA_EN,
   CONTROL_GT_EN,
   CONTROL_IOMMU_EN,
   FULL_EXT_FEATURE,
@@ -37,7 +38,11 @@ export const AMDVI: Readable<'amdvi'> = {
     aliases: { DEVTAB: 'DEV_TAB_BASE', EFR: 'EXT_FEATURE', EFR2: 'EXT_FEATURE2', CTRL: 'CONTROL' },
     needed: 'DEV_TAB_BASE',
     assumed: [
-      { name: 'CONTROL', value: BigInt(CONTROL_IOMMU_EN | CONTROL_GT_EN), what: 'translation is on, guest tables too' },
+      {
+        name: 'CONTROL',
+        value: BigInt(CONTROL_IOMMU_EN | CONTROL_GT_EN | CONTROL_GA_EN),
+        what: 'translation is on; guest tables, and interrupt entries of 128 bits, as Linux has them where the hardware can',
+      },
       { name: 'EXT_FEATURE', value: FULL_EXT_FEATURE, what: EVERYTHING },
       { name: 'EXT_FEATURE2', value: FULL_EXT_FEATURE2, what: EVERYTHING },
     ],
