@@ -39,11 +39,8 @@ function put(memory: PhysicalMemory, pa: number, layout: Layout, values: Record<
   for (const [index, word] of encode(layout, values).entries()) memory.write32(pa + index * 4, word)
 }
 
-/** @param pasid -1: none. */
-function vtdWork(model: VtdIommu, root: number, mode: bigint, pasid: number): Work {
-  model.write(VTD_REG.RTADDR, 8, BigInt(root) | mode)
-  model.write(VTD_REG.GCMD, 4, BigInt(GS_RTP >>> 0))
-  model.write(VTD_REG.GCMD, 4, BigInt(GS_TE >>> 0))
+/** A translation for each page of the order, reads and writes in turn. Each group has a process of its own: one class of models is seen. */
+function translations(model: VtdIommu | AmdIommu, pasid: number): Work {
   return (order) => () => {
     const { result } = model
     let sum = 0
@@ -56,22 +53,21 @@ function vtdWork(model: VtdIommu, root: number, mode: bigint, pasid: number): Wo
   }
 }
 
+/** @param pasid -1: none. */
+function vtdWork(model: VtdIommu, root: number, mode: bigint, pasid: number): Work {
+  model.write(VTD_REG.RTADDR, 8, BigInt(root) | mode)
+  model.write(VTD_REG.GCMD, 4, BigInt(GS_RTP >>> 0))
+  model.write(VTD_REG.GCMD, 4, BigInt(GS_TE >>> 0))
+  return translations(model, pasid)
+}
+
 function amdWork(memory: PhysicalMemory, entry: Uint32Array, tlb: number, pasid: number): Work {
   const model = new AmdIommu(memory, { caches: { translations: tlb } })
   const devices = memory.allocate(4096)
   for (const [index, word] of entry.entries()) memory.write32(devices + DEVICE * 32 + index * 4, word)
   model.write(AMD_REG.DEV_TAB_BASE, 8, BigInt(devices))
   model.write(AMD_REG.CONTROL, 8, BigInt(CONTROL_IOMMU_EN | CONTROL_GT_EN))
-  return (order) => () => {
-    const { result } = model
-    let sum = 0
-    for (let index = 0; index < order.length; index++) {
-      const page = order[index]!
-      model.translateFast(DEVICE, pasid, page >>> 20, (page << 12) | 0x123, index & 1)
-      sum += (result.paLo >>> 0) + result.paHi
-    }
-    return sum
-  }
+  return translations(model, pasid)
 }
 
 const UNITS: Readonly<Record<string, Unit>> = {
