@@ -132,3 +132,18 @@ describe('what a dump leaves out', () => {
     expect(memory.answers(table + 0x10_0000)).toBe(false)
   })
 })
+
+describe('rights of a translation by an Intel IOMMU', () => {
+  it('are those that the picture shows: without SRE and ERE nobody makes privileged requests or executes', async () => {
+    const walked = await runCommand(walkCommand(), [processes, '00:06.0:1', '0x400000'])
+    expect(lastLine(walked.stdout)).toMatch(/permissions r--\/---$/)
+    const { spaces } = JSON.parse((await runCommand(showCommand(), [processes, '--json'])).stdout) as {
+      spaces: { role: string; ranges: { rights: string }[] }[]
+    }
+    const rights = new Set(
+      spaces.filter(({ role }) => role === 'io_mm').flatMap(({ ranges }) => ranges.map((range) => range.rights)),
+    )
+    expect(rights).toContain('r--/---')
+    for (const each of rights) expect(each).toMatch(/^[r-][w-]-\/---$/)
+  })
+})

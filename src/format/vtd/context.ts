@@ -2,6 +2,7 @@
  * Address spaces as context and PASID table entries set them up. Intel VT-d 4.1, sections 3.6 to 3.8, 9.3 and 9.6. The `set…` functions
  * fill a space in place and allocate nothing; the others make one. The entries are such that `check.ts` finds legal.
  */
+import { ALL_RIGHTS, PR, PW, UR, UW, UX } from '../../base/types.ts'
 import { fillTables, type MutableSpace } from '../pt/fill.ts'
 import { AD_FAULT, AD_IGNORE, AD_SET, type PtSpace } from '../pt/format.ts'
 import { x86Fix } from '../pt/x86.ts'
@@ -10,9 +11,11 @@ import type { VtdFeatures } from './features.ts'
 import {
   awOf,
   PASID_EAFE,
+  PASID_ERE,
   PASID_NXE,
   PASID_PWSNP,
   PASID_SMEP,
+  PASID_SRE,
   PASID_SSADE,
   PASID_SSEE,
   PASID_WPE,
@@ -106,4 +109,14 @@ export function firstStageSpace(features: VtdFeatures, pasid: Int32Array, stage2
   const space = blankSpace(features)
   space.stage2 = stage2
   return setFirstStage(space, features, pasid, at) ? space : null
+}
+
+/**
+ * Rights that requests can make use of through the first stage of a PASID table entry (its fifth word): without SRE privileged requests are
+ * refused, without ERE those that execute (SPT.6, SPT.5), whatever the page tables allow.
+ */
+export function usableRights({ executeRequests }: Pick<VtdFeatures, 'executeRequests'>, word: number): number {
+  const privileged = (word & PASID_SRE) !== 0 ? ALL_RIGHTS : UR | UW | UX
+  const executing = executeRequests && (word & PASID_ERE) !== 0 ? ALL_RIGHTS : UR | UW | PR | PW
+  return privileged & executing
 }

@@ -1,11 +1,11 @@
 /** PASID directories and tables: each is read once, whichever context entries lead to it. Intel VT-d 4.1, sections 9.4 to 9.6. */
 import { hex } from '../../base/hex.ts'
 import { getNumber } from '../../base/layout.ts'
-import { ALL_RIGHTS, PR, PW, UR, UW, UX } from '../../base/types.ts'
+import { ALL_RIGHTS } from '../../base/types.ts'
 import { toDouble } from '../../base/u64.ts'
 import { ptSpace } from '../../format/pt/format.ts'
 import { ENTRY_RULES } from '../../format/vtd/check.ts'
-import { firstStageSpace, secondStageSpace } from '../../format/vtd/context.ts'
+import { firstStageSpace, secondStageSpace, usableRights } from '../../format/vtd/context.ts'
 import { faultText } from '../../format/vtd/faults.ts'
 import type { VtdFeatures } from '../../format/vtd/features.ts'
 import { findPasid, pasidsOf, ridPasidOf, TableWalk } from '../../format/vtd/lookup.ts'
@@ -108,11 +108,7 @@ export class PasidDirectories {
     const { memory, features, spaces } = this.#reading
     const second = secondStageSpace(features, words)
     const walked = firstStageSpace(features, words, second)
-    // Without SRE privileged requests are refused, without ERE those that execute: what they might do is nobody's right.
-    const { SRE, ERE } = PASID_ENTRY.fields
-    const privileged = getNumber(words, SRE) === 1 ? ALL_RIGHTS : UR | UW | UX
-    const executing = this.#reading.features.executeRequests && getNumber(words, ERE) === 1 ? ALL_RIGHTS : UR | UW | PR | PW
-    const first = walked === null ? null : ptSpace({ ...walked, fix: atMost(walked.fix, privileged & executing) })
+    const first = walked === null ? null : ptSpace({ ...walked, fix: atMost(walked.fix, usableRights(features, words[4]!)) })
     // Requests without PASID use this one: it is the domain's own.
     const process = first !== null && second === null && hasKernelHalf(memory, first)
     const role = process ? 'io_mm' : 'unknown'

@@ -13,7 +13,10 @@ import type { Translator } from './translate.ts'
 /** The outcome of a translator's last request. */
 export function outcomeOf(translator: Translator, transaction: Transaction): Outcome {
   const { result } = translator
-  if (!result.refused) return translationOf(result)
+  if (!result.refused) {
+    const translation = translationOf(result)
+    return { ...translation, rights: translation.rights & translator.usableRights }
+  }
   const reason = faultReason(result.reason)
   return {
     ok: false,

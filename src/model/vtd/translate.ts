@@ -7,7 +7,7 @@ import { ALL_RIGHTS, PR, PW, PX, UR, UW, UX } from '../../base/types.ts'
 import type { MutableSpace } from '../../format/pt/fill.ts'
 import { AD_IGNORE, coverLog2, NEED_IF_ALLOWED, type PtSpace } from '../../format/pt/format.ts'
 import { WALK_ACCESS_FLAG, WALK_DIRTY, WALK_OK, WALK_PERMISSION, Walker } from '../../format/pt/walker.ts'
-import { blankSpace, setFirstStage, setLegacySpace, setSecondStage } from '../../format/vtd/context.ts'
+import { blankSpace, setFirstStage, setLegacySpace, setSecondStage, usableRights } from '../../format/vtd/context.ts'
 import * as fr from '../../format/vtd/faults.ts'
 import { TableWalk } from '../../format/vtd/lookup.ts'
 import { PMEN_PRS, REG } from '../../format/vtd/registers.ts'
@@ -169,6 +169,13 @@ export class Translator {
       return this.#fault(legacy ? fr.FR_INTERRUPT_RANGE : fr.FR_SM_INTERRUPT_RANGE, hi, lo, flags, 0)
     if ((flags & ATS_REQUEST) !== 0) return this.#grant(hi, lo, ALL_RIGHTS, registers.largestPageLog2, flags)
     return this.#reaches(hi, lo, ALL_RIGHTS, mode === MODE_TRANSLATED ? 12 : bits, flags)
+  }
+
+  /** What of the rights of the last translation a request can make use of. Not asked for on the fast way. */
+  get usableRights(): number {
+    const { mode, at } = this.context
+    if (mode !== MODE_FIRST && mode !== MODE_NESTED) return ALL_RIGHTS
+    return usableRights(this.#parts.registers.features, this.#parts.pasids.words[at + 4]!)
   }
 
   /** Requests that go through page tables. */
