@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { Command } from 'commander'
 import { hex, hexPad, size } from '../base/hex.ts'
 import type { DeviceNode, EntryView, MachineGraph, RangeView, SpaceNode } from '../inspect/graph.ts'
+import { waysOf } from '../inspect/ways.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { elfCore } from '../node/elf-writer.ts'
 import type { FactNames } from './checks/tables.ts'
@@ -119,8 +120,8 @@ function captureFiles({ architecture, title, names }: OpenedMachine, { graph, fr
         size: bytes,
         value: hex(value),
       })),
-    pci: [...(names.devices ?? [])].flatMap(([id, { name, detail }]) =>
-      PCI_NAME.test(name) ? [{ bdf: name, devid: id, ...pciFacts(detail ?? '') }] : [],
+    pci: [...(names.devices ?? [])].flatMap(([id, { name, pci }]) =>
+      PCI_NAME.test(name) ? [{ bdf: name, devid: id, ...pci }] : [],
     ),
     iomem: (names.memory ?? []).map(
       ({ start, end, name }) => `${hexPad(start, 8).slice(2)}-${hexPad(end - 1n, 8).slice(2)} : ${name}`,
@@ -135,18 +136,6 @@ const PCI_NAME = /^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i
 
 function registerName(graph: MachineGraph, offset: number): string {
   return graph.registers.find((register) => register.offset === offset)?.name ?? `at ${hex(offset)}`
-}
-
-/** `nvme, 1b36:0010, group 3` back into its parts. */
-function pciFacts(detail: string) {
-  const ids = /\b([0-9a-f]{4}):([0-9a-f]{4})\b/i.exec(detail)
-  const group = /\bgroup (\d+)\b/.exec(detail)
-  const driver = /^([\w-]+)(?:,|$)/.exec(detail)
-  return {
-    ...(ids === null ? {} : { vendor: `0x${ids[1]}`, device: `0x${ids[2]}` }),
-    ...(driver === null ? {} : { driver: driver[1] }),
-    ...(group === null ? {} : { iommu_group: Number(group[1]) }),
-  }
 }
 
 /** Names that say nothing outside of their scenario are left out: such a device is called by its id. */
@@ -189,28 +178,17 @@ const SAMPLES = 8
 /** Translations to check: the first mappings of each space that leads to physical addresses. */
 function sampleTranslations(graph: MachineGraph) {
   const spaces = new Map(graph.spaces.map((space) => [space.id, space]))
-  return graph.devices.flatMap((device) => {
-    const table = graph.pasidTables.find(({ id }) => id === device.pasidTable)
-    const used = [
-      { pasid: null, id: device.space },
-      ...(table?.entries ?? []).flatMap(({ pasid, state, space }) => {
-        const none = pasid === 0 && table?.withoutPasid === 'entry 0'
-        return state === 'valid' ? [{ pasid: none ? null : pasid, id: space }] : []
-      }),
-    ]
-    return used.flatMap(({ pasid, id }) => {
-      const space = id === null ? undefined : spaces.get(id)
-      return (space === undefined || space.over !== null ? [] : space.ranges.filter(readable).slice(0, SAMPLES)).map(
-        ({ start, output }) => ({
-          device: nameOf(device),
-          devid: device.id,
-          pasid,
-          iova: hex(start),
-          access: 'r',
-          pa: hex(output),
-        }),
-      )
-    })
+  return [...waysOf(graph)].flatMap(({ device, pasid, space: id }) => {
+    const space = id === null ? undefined : spaces.get(id)
+    const ranges = space === undefined || space.over !== null ? [] : space.ranges.filter(readable).slice(0, SAMPLES)
+    return ranges.map(({ start, output }) => ({
+      device: nameOf(device),
+      devid: device.id,
+      pasid,
+      iova: hex(start),
+      access: 'r',
+      pa: hex(output),
+    }))
   })
 }
 

@@ -39,6 +39,8 @@ export async function openLive(socket: string, options: { readonly stop?: boolea
       model: architecture.restore(seen.memory, seen.register),
     }))
     note(`${title}: memory from ${guest.memoryFrom}`)
+    if (guest.cutOff)
+      note('Not all of it was read; what is left out looks as if nothing answered there. --stop makes the guest stand still.')
     return {
       title,
       memory: view.memory,

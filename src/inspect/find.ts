@@ -7,6 +7,7 @@ import { u64 } from '../base/u64.ts'
 import { baseOf, enumerate, type LeafView } from '../format/pt/enumerate.ts'
 import type { PtSpace } from '../format/pt/format.ts'
 import type { DeviceNode, MachineGraph, SpaceNode } from './graph.ts'
+import { waysOf } from './ways.ts'
 
 /** Addresses of a space that lead to what was asked for. */
 export interface Mapping {
@@ -65,28 +66,9 @@ export function findReaches(graph: MachineGraph, memory: WordMemory, start: numb
     throw new RangeError(`the range 0x${start.toString(16)} to 0x${end.toString(16)} is empty or above 2^52`)
   const search = new Search(graph, memory, { start, end, pa: start, rights: ALL, log2: 64 })
   const reaches: Reach[] = []
-  const tables = new Map(graph.pasidTables.map((table) => [table.id, table]))
-  for (const device of graph.devices) {
-    const add = (pasid: number | null, id: string | null | undefined) => {
-      if (id === null || id === undefined) return
-      const mappings = search.space(id)
-      if (mappings.length > 0) reaches.push({ device, pasid, space: search.node(id), mappings })
-    }
-    const table = device.pasidTable === null ? undefined : tables.get(device.pasidTable)
-    /** Past stage 1: to stage 2, or to memory as it is. */
-    const straight = (pasid: number | null) => {
-      if (table?.over) add(pasid, table.over)
-      else reaches.push({ device, pasid, space: null, mappings: [search.same] })
-    }
-    if (device.state === 'bypass' || table?.withoutPasid === 'bypass') straight(null)
-    add(null, device.space)
-    for (const entry of table?.entries ?? []) {
-      if (entry.state !== 'valid') continue
-      const pasid = table!.withoutPasid === `entry ${entry.pasid}` ? null : entry.pasid
-      if (entry.space === null) straight(pasid)
-      add(pasid, entry.space)
-      add(pasid, entry.upper)
-    }
+  for (const { device, pasid, space } of waysOf(graph)) {
+    const mappings = space === null ? [search.same] : search.space(space)
+    if (mappings.length > 0) reaches.push({ device, pasid, space: space === null ? null : search.node(space), mappings })
   }
   return { reaches, complete: search.complete }
 }

@@ -168,10 +168,24 @@ export interface MemoryRegion {
   readonly name: string
 }
 
+export interface DeviceName {
+  readonly name: string
+  /** For people: `nvme, 1b36:0010, group 3`. */
+  readonly detail?: string
+  readonly domain?: string
+  /** What is known of a PCI device, as captures call it. */
+  readonly pci?: {
+    readonly vendor?: number
+    readonly device?: number
+    readonly driver?: string | null
+    readonly iommu_group?: number | null
+  }
+}
+
 /** Names that the tables do not hold. */
 export interface Names {
   /** By device id. */
-  readonly devices?: ReadonlyMap<number, { readonly name: string; readonly detail?: string; readonly domain?: string }>
+  readonly devices?: ReadonlyMap<number, DeviceName>
   /** By root address of a page table. */
   readonly spaces?: ReadonlyMap<bigint, { readonly label: string; readonly role: SpaceNode['role'] }>
   /** Larger regions before those inside them. */

@@ -24,7 +24,11 @@ describe('captures', () => {
     expect(capture.register(0x80, 4)).toBe(0x44b72000n)
     expect(capture.register(0x84, 4)).toBe(0x40000000n)
     expect(capture.register(0x1234, 4)).toBeNull()
-    expect(capture.names.devices?.get(0x30)).toEqual({ name: '0000:00:06.0', detail: 'iommulab, 1b36:0005, group 5' })
+    expect(capture.names.devices?.get(0x30)).toEqual({
+      name: '0000:00:06.0',
+      detail: 'iommulab, 1b36:0005, group 5',
+      pci: { vendor: 0x1b36, device: 5, driver: 'iommulab', iommu_group: 5 },
+    })
     // First-level stream table entry 0: 2^8 entries at 0x44b7c000.
     expect(capture.memory.read64(0x44b72000) & 0x1fn).toBe(9n)
     expect(capture.memory.answers(0x40000000)).toBe(false)

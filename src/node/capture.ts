@@ -1,7 +1,7 @@
 /** A capture: a folder with the memory (`tables.elf.gz`) and the facts (`side.json.gz`) of one machine. */
 import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import type { Names } from '../inspect/graph.ts'
+import type { DeviceName, Names } from '../inspect/graph.ts'
 import { PhysicalMemory } from '../memory/physical.ts'
 import { fileSource, systemReason } from './bytes.ts'
 import type { Dump } from './dump/contract.ts'
@@ -136,8 +136,8 @@ export function namesOf(side: CaptureSide): Names {
   return { devices: deviceNames(side, toldIds(side)), ...(memory.length === 0 ? {} : { memory }) }
 }
 
-function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<number, { name: string; detail?: string }> {
-  const names = new Map<number, { name: string; detail?: string }>()
+function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<number, DeviceName> {
+  const names = new Map<number, DeviceName>()
   for (const { bdf, vendor, device, driver, iommu_group: group } of side.pci) {
     const id = told.get(bdf) ?? requesterId(bdf)
     if (id === null) continue
@@ -147,7 +147,13 @@ function deviceNames(side: CaptureSide, told: ReadonlyMap<string, number>): Map<
       vendor === undefined || device === undefined ? null : `${four(vendor)}:${four(device)}`,
       typeof group === 'number' ? `group ${group}` : null,
     ].filter((part) => part !== null)
-    names.set(id, parts.length === 0 ? { name: bdf } : { name: bdf, detail: parts.join(', ') })
+    const pci = {
+      ...(vendor === undefined ? {} : { vendor }),
+      ...(device === undefined ? {} : { device }),
+      ...(driver === undefined ? {} : { driver }),
+      ...(group === undefined ? {} : { iommu_group: group }),
+    }
+    names.set(id, { name: bdf, pci, ...(parts.length === 0 ? {} : { detail: parts.join(', ') }) })
   }
   return names
 }

@@ -1,6 +1,7 @@
 /** What an audit looks at, and what it says. */
 import type { WordMemory } from '../../base/memory.ts'
 import type { DeviceNode, MachineGraph, Names, SpaceNode } from '../graph.ts'
+import { type Way, waysOf } from '../ways.ts'
 
 /**
  * `high`: whoever controls the device controls the machine, or all its memory. `medium`: a boundary has a hole, or the hardware refuses an
@@ -42,7 +43,8 @@ export interface Audited {
   readonly graph: MachineGraph
   readonly memory: WordMemory
   readonly names: Names
-  /** By space id. */
+  readonly ways: readonly Way[]
+  /** By space id; those of a stage 1 are those of the stage 2 under it, too. */
   readonly uses: ReadonlyMap<string, readonly Use[]>
   /** Spaces whose outputs are physical addresses and that some device uses. Those of guests (stage 1 over a stage 2) are not among them. */
   readonly physical: readonly SpaceNode[]
@@ -52,28 +54,17 @@ export interface Audited {
 export function audited(graph: MachineGraph, memory: WordMemory, names: Names): Audited {
   const uses = new Map<string, Use[]>()
   const nodes = new Map(graph.spaces.map((space) => [space.id, space]))
-  const add = (id: string | null | undefined, use: Use): void => {
-    for (let at = id; at !== null && at !== undefined; at = nodes.get(at)?.over) {
+  const add = (id: string | null, use: Use): void => {
+    for (let at: string | null | undefined = id; at; at = nodes.get(at)?.over) {
       const list = uses.get(at) ?? []
       if (list.length === 0) uses.set(at, list)
       if (!list.some(({ device, pasid }) => device === use.device && pasid === use.pasid)) list.push(use)
     }
   }
-  const tables = new Map(graph.pasidTables.map((table) => [table.id, table]))
-  for (const device of graph.devices) {
-    add(device.space, { device, pasid: null })
-    const table = device.pasidTable === null ? undefined : tables.get(device.pasidTable)
-    if (table === undefined) continue
-    if (table.withoutPasid === 'bypass') add(table.over, { device, pasid: null })
-    for (const entry of table.entries) {
-      if (entry.state !== 'valid') continue
-      const pasid = table.withoutPasid === `entry ${entry.pasid}` ? null : entry.pasid
-      add(entry.space ?? table.over, { device, pasid })
-      add(entry.upper, { device, pasid })
-    }
-  }
+  const ways = [...waysOf(graph)]
+  for (const { device, pasid, space } of ways) add(space, { device, pasid })
   const physical = graph.spaces.filter(({ id, over }) => over === null && uses.has(id))
-  return { graph, memory, names, uses, physical }
+  return { graph, memory, names, ways, uses, physical }
 }
 
 /** So many are named; the others are counted. */

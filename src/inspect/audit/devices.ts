@@ -22,19 +22,9 @@ export const untranslated: Rule<'high'> = {
     'A device whose requests without PASID are passed on as they are (bypass, pass-through, identity): it reads and writes all memory.',
   advice:
     'Give it a DMA domain. Linux: no iommu=pt or iommu.passthrough=1; a group of it can be changed in /sys/kernel/iommu_groups/*/type.',
-  *look({ graph }) {
+  *look({ graph, ways }) {
     if (!graph.enabled) return
-    const tables = new Map(graph.pasidTables.map((table) => [table.id, table]))
-    const straight = ({ state, pasidTable }: DeviceNode): boolean => {
-      const table = pasidTable === null ? undefined : tables.get(pasidTable)
-      if (state === 'bypass') return true
-      if (table === undefined || table.over) return false
-      if (table.withoutPasid === 'bypass') return true
-      return table.entries.some(
-        ({ pasid, state: is, space }) => table.withoutPasid === `entry ${pasid}` && is === 'valid' && space === null,
-      )
-    }
-    const devices = graph.devices.filter(straight)
+    const devices = [...new Set(ways.filter(({ pasid, space }) => pasid === null && space === null).map(({ device }) => device))]
     if (devices.length > 0)
       yield { severity: 'high', place: named(devices), text: 'not translated: reads and writes all of physical memory' }
   },

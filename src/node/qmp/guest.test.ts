@@ -85,6 +85,9 @@ describe('a running guest', () => {
     const still = inspect({ title: 'x', names, memory: capture.memory, register: capture.register })
     expect(renderPicture(live)).toBe(renderPicture(still))
     expect(live.devices.filter(({ state }) => state === 'tables').length).toBeGreaterThan(5)
+    // The words for a device's class are no driver's name.
+    expect(guest.names.devices!.get(0x30)!.pci).toEqual({ vendor: 0x1b36, device: 5 })
+    expect(guest.cutOff).toBe(false)
     expect(qemu.commands).not.toContain('stop')
     expect(qemu.commands.some((line) => line.startsWith('xp /512gx'))).toBe(!shared)
   })

@@ -7,7 +7,7 @@
  */
 import { basename } from 'node:path'
 import * as v from 'valibot'
-import type { Names } from '../../inspect/graph.ts'
+import type { DeviceName, Names } from '../../inspect/graph.ts'
 import { PhysicalMemory } from '../../memory/physical.ts'
 import { type ByteSource, fileSource } from '../bytes.ts'
 import { InputError } from '../errors.ts'
@@ -70,6 +70,8 @@ export class LiveGuest {
   readonly names: Names
   /** Where the memory comes from, in words. */
   readonly memoryFrom: string
+  /** Whether the last look ended before everything was read: the guest never held still, or has more tables than the monitor is asked for. */
+  cutOff = false
   readonly #qmp: Qmp
   readonly #base: number
   readonly #ram: readonly RamPiece[]
@@ -136,6 +138,7 @@ export class LiveGuest {
         }
         const result = read({ memory, register })
         const whole = missing.frames.size === 0 && missing.registers.size === 0
+        this.cutOff = !whole
         if (whole || round >= ROUNDS) return result
         for (const [key, { offset, bytes }] of missing.registers)
           this.#registers.set(key, await this.#readRegister(offset, bytes))
@@ -234,7 +237,7 @@ const four = (value: number) => value.toString(16).padStart(4, '0')
 const addressOf = ({ bus, slot, function: fn }: PciDevice) => `${two(bus)}:${two(slot)}.${fn}`
 
 function namesOf(pci: readonly PciDevice[]): Names {
-  const devices = new Map<number, { name: string; detail: string }>()
+  const devices = new Map<number, DeviceName>()
   for (const device of pci) {
     const { id, class_info: kind } = device
     const detail = [kind?.desc ?? '', id === undefined ? '' : `${four(id.vendor)}:${four(id.device)}`].filter(
@@ -243,6 +246,7 @@ function namesOf(pci: readonly PciDevice[]): Names {
     devices.set((device.bus << 8) | (device.slot << 3) | device.function, {
       name: `0000:${addressOf(device)}`,
       detail: detail.join(', '),
+      ...(id === undefined ? {} : { pci: { vendor: id.vendor, device: id.device } }),
     })
   }
   return { devices }
