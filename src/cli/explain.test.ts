@@ -144,6 +144,7 @@ describe('iomm explain', () => {
   })
 })
 
+if (!existsSync(corpus)) console.warn(`skipped: ${corpus} is missing`)
 describe.skipIf(!existsSync(corpus))('the corpus of real logs', () => {
   it('is reported as expected, every field of every report', async () => {
     const { stdout, exitCode } = await runCommand(verifyCommand(), [corpus])

@@ -232,6 +232,7 @@ describe('a kernel in the dump', () => {
   })
 })
 
+if (!existsSync(captures)) console.warn(`skipped: ${captures} is missing`)
 describe.skipIf(!existsSync(captures))('nothing is found', () => {
   it.each(['aarch64', 'riscv64', 'x86_64'])('in the dump of a small %s guest without an IOMMU', async (name) => {
     await expect(openInput(join(captures, 'dump-samples', `${name}-8M.elf.gz`))).rejects.toThrow(/there are none/)

@@ -25,6 +25,7 @@ const MACHINES: Record<string, { base: number; machine: number; rom?: [number, n
 const isRom = (at: number, rom: [number, number][] = []) => rom.some(([start, end]) => at >= start && at < end)
 const EMPTY = new Uint8Array(4096)
 
+if (samples.length === 0) console.warn('skipped: ../shared/captures/dump-samples is missing')
 describe.skipIf(samples.length === 0)('dumps that QEMU wrote', () => {
   it('are there in three forms for three architectures', () => expect(samples.length).toBe(9))
 
